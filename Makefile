@@ -1,0 +1,49 @@
+# Each target is one plain command. `make demo` runs the system on this machine,
+# `make check` passes the tests.
+
+.PHONY: demo check deps build fmt vet staticcheck tidy test race bars peers nspawn clean
+
+demo:
+	go run ./cmd/pf9-demo
+
+check: deps fmt vet staticcheck tidy test race
+
+# What the tests need beside Go: a libvirt daemon, QEMU, Open vSwitch's database.
+deps:
+	./packaging/deps.sh
+
+build:
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/ ./cmd/...
+
+fmt:
+	test -z "$$(go tool gofumpt -l . | tee /dev/stderr)"
+
+vet:
+	go vet ./...
+
+staticcheck:
+	go tool staticcheck ./...
+
+tidy:
+	go mod tidy -diff
+
+test:
+	go test -shuffle=on ./...
+
+race:
+	go test -race ./...
+
+# The bars of the whole system, against real daemons. Minutes, not seconds.
+bars:
+	go run ./internal/bench/bars
+
+# The tunnel beside its peers, in a module of its own.
+peers:
+	go -C internal/bench/tunnelpeers run .
+
+# The packaged daemons under a real systemd, in namespaces. Needs root.
+nspawn:
+	go test ./packaging -run Systemd -long
+
+clean:
+	rm -rf bin

@@ -1,0 +1,84 @@
+package archtest
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+func TestTreeKeepsTheRules(t *testing.T) {
+	for _, v := range Check(load(t)) {
+		t.Error(v)
+	}
+}
+
+func TestCheckFindsWhatIsWrong(t *testing.T) {
+	tests := []struct {
+		name string
+		pkg  Package
+		want string
+	}{
+		{"tier crossing", ours("agent", "controlplane/du/resmgr"), "the tiers meet in internal/wire"},
+		{"siblings", ours("controlplane/du/resmgr", "controlplane/du/certrepo"), "services of a DU meet in package du"},
+		{"upward", ours("internal/wire", "internal/tunnel"), "messages are plain structs"},
+		{"module with private knowledge", ours("agent/libvirt", "internal/wire"), "like a third party's"},
+		{"foreign owner", Package{ImportPath: Module + "/agent", Doc: "d", Imports: []string{"github.com/gorilla/websocket"}}, "only [internal/tunnel] may"},
+		{"no owner", Package{ImportPath: Module + "/agent", Doc: "d", Imports: []string{"example.com/left-pad"}}, "has no owner"},
+		{"SDK with dependencies", Package{ImportPath: Module + "/plugin", Doc: "d", Imports: []string{"golang.org/x/sys/unix"}}, "without our dependencies"},
+		{"no comment", Package{ImportPath: Module + "/agent"}, "no package comment"},
+		{"empty name", Package{ImportPath: Module + "/internal/util", Doc: "d"}, "says nothing"},
+		{"main as library", ours("agent", "cmd/pf9ctl"), "nothing may"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if got := strings.Join(Check([]Package{test.pkg}), "\n"); !strings.Contains(got, test.want) {
+				t.Errorf("Check found %q, want something with %q", got, test.want)
+			}
+		})
+	}
+}
+
+func TestCheckAllowsTheDesign(t *testing.T) {
+	for _, p := range []Package{
+		ours("controlplane/du", "controlplane/du/resmgr", "internal/wire"),
+		ours("agent", "agent/libvirt", "plugin"),
+		ours("gateway", "agent"),
+	} {
+		if got := Check([]Package{p}); len(got) > 0 {
+			t.Errorf("Check found %q", got)
+		}
+	}
+}
+
+func ours(from string, to ...string) Package {
+	p := Package{ImportPath: Module + "/" + from, Doc: "d"}
+	for _, imp := range to {
+		p.Imports = append(p.Imports, Module+"/"+imp)
+	}
+	return p
+}
+
+// load reads the whole tree, with the standard packages that it uses.
+func load(t *testing.T) []Package {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-json=ImportPath,Name,Doc,Standard,Imports", Module+"/...")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, stderr.String())
+	}
+	var all []Package
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p Package
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
