@@ -1,7 +1,7 @@
 # Each target is one plain command. `make demo` runs the system on this machine,
 # `make check` passes the tests.
 
-.PHONY: demo check deps build fmt vet staticcheck tidy test race bars peers nspawn clean
+.PHONY: demo check deps build fmt vet staticcheck tidy test race bars peers fuzz nspawn clean
 
 demo:
 	go run ./cmd/pf9-demo
@@ -40,6 +40,10 @@ bars:
 # The tunnel beside its peers, in a module of its own.
 peers:
 	go -C internal/bench/tunnelpeers run .
+
+# Every fuzz target, a minute each.
+fuzz:
+	go run ./internal/bench/fuzzall
 
 # The packaged daemons under a real systemd, in namespaces. Needs root.
 nspawn:
