@@ -1,0 +1,60 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+)
+
+// privateEnv marks the second life of the test binary, in name spaces of its own.
+const privateEnv = "OPENPF9_TEST_NETNS"
+
+// TestMain starts the test binary again in a network and a mount name space of
+// its own, so that tests may add links without touching the machine. Without
+// root the tests that need it are skipped.
+func TestMain(m *testing.M) {
+	if os.Getenv(privateEnv) == "" && os.Geteuid() == 0 {
+		os.Exit(again())
+	}
+	if os.Getenv(privateEnv) != "" {
+		if err := showOwnSys(); err != nil {
+			fmt.Fprintln(os.Stderr, "mount a private /sys:", err)
+			os.Exit(1)
+		}
+	}
+	os.Exit(m.Run())
+}
+
+func again() int {
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Env = append(os.Environ(), privateEnv+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	err := cmd.Run()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return exit.ExitCode()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "start again in private name spaces:", err)
+		return 1
+	}
+	return 0
+}
+
+// showOwnSys mounts a /sys that shows this network name space.
+func showOwnSys() error {
+	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	return syscall.Mount("sysfs", "/sys", "sysfs", 0, "")
+}
+
+func needPrivate(t *testing.T) {
+	t.Helper()
+	if os.Getenv(privateEnv) == "" {
+		t.Skip("needs root, for a network name space of its own")
+	}
+}
