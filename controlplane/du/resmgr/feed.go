@@ -1,0 +1,93 @@
+package resmgr
+
+import (
+	"sync/atomic"
+
+	"github.com/openpf9/openpf9/plugin"
+)
+
+// The ops of a change.
+const (
+	opAdded uint8 = iota
+	opModified
+	opDeleted
+	opHost
+)
+
+// A change is one step of the catalogue from a revision to the next.
+type change struct {
+	op   uint8
+	host *host
+	kind string
+	e    entry
+}
+
+// A feed keeps the last changes for the watchers, each of which reads it at
+// its own pace: it is every watcher's queue. When it is full the oldest change
+// goes; a watcher that has not read it yet starts again with a snapshot.
+// Manager.mu guards it.
+type feed struct {
+	limit int
+	ring  []change // change r is at r % len, once full
+	rev   uint64   // of the newest change; the first is 1
+	wake  chan struct{}
+	dozed atomic.Bool // somebody waits for wake
+}
+
+// next is the revision that the next change will have.
+func (f *feed) next() uint64 { return f.rev + 1 }
+
+// oldest is the first revision that is still kept.
+func (f *feed) oldest() uint64 { return f.rev - uint64(len(f.ring)) + 1 }
+
+func (f *feed) at(rev uint64) *change { return &f.ring[(rev-1)%uint64(f.limit)] }
+
+func (f *feed) add(c change) {
+	f.rev++
+	if len(f.ring) < f.limit {
+		f.ring = append(f.ring, c)
+	} else {
+		*f.at(f.rev) = c
+	}
+	if f.dozed.Swap(false) {
+		close(f.wake)
+		f.wake = make(chan struct{})
+	}
+}
+
+// publish records a change of a resource for watchers and for the store.
+func (m *Manager) publish(h *host, kind string, op uint8, e entry) {
+	m.feed.add(change{op: op, host: h, kind: kind, e: e})
+	h.dirtyKeys = append(h.dirtyKeys, plugin.Key{Kind: kind, ID: e.id()})
+	m.soil(h)
+}
+
+// publishHost records a change of a host's own record.
+func (m *Manager) publishHost(h *host) {
+	m.feed.add(change{op: opHost, host: h})
+	h.dirty = true
+	m.soil(h)
+}
+
+// soil queues a host for the store.
+func (m *Manager) soil(h *host) {
+	if !h.queued {
+		h.queued = true
+		m.dirty = append(m.dirty, h)
+	}
+	m.poke()
+}
+
+// poke tells the store that there is something to write.
+func (m *Manager) poke() {
+	select {
+	case m.write <- struct{}{}:
+	default: // it knows already
+	}
+}
+
+// wait returns a channel that is closed at the next change.
+func (f *feed) wait() <-chan struct{} {
+	f.dozed.Store(true)
+	return f.wake
+}
