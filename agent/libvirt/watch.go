@@ -1,0 +1,88 @@
+package libvirt
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	rpc "github.com/digitalocean/go-libvirt"
+
+	"github.com/openpf9/openpf9/plugin"
+	"github.com/openpf9/openpf9/plugin/inventory"
+)
+
+// maxTouched bounds the domains that a watcher names. When more are waiting,
+// it names none and asks for a list.
+const maxTouched = 1024
+
+// A watcher collects the domains that events named until Watch takes them.
+type watcher struct {
+	wake chan struct{} // holds one
+
+	mu      sync.Mutex // guards the fields below
+	touched map[rpc.UUID]struct{}
+	all     bool // more than maxTouched
+}
+
+func (w *watcher) add(id rpc.UUID) {
+	w.mu.Lock()
+	if len(w.touched) < maxTouched {
+		w.touched[id] = struct{}{}
+	} else {
+		w.all = true
+	}
+	w.mu.Unlock()
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns the domains named since the last take, none meaning all.
+func (w *watcher) take() []plugin.Key {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var keys []plugin.Key
+	if !w.all {
+		for id := range w.touched {
+			keys = append(keys, plugin.Key{Kind: inventory.KindVM, ID: uuidText(id)})
+		}
+	}
+	clear(w.touched)
+	w.all = false
+	return keys
+}
+
+// Watch implements plugin.Watcher. It asks for a list when it starts and again
+// once the daemon has met all its guests, and then names the VMs of each event.
+// It ends with an error when the session does.
+func (v *VMs) Watch(ctx context.Context, changed func(...plugin.Key)) error {
+	w := &watcher{wake: make(chan struct{}, 1), touched: make(map[rpc.UUID]struct{})}
+	v.mu.Lock()
+	v.watchers[w] = struct{}{}
+	v.mu.Unlock()
+	defer func() {
+		v.mu.Lock()
+		delete(v.watchers, w)
+		v.mu.Unlock()
+	}()
+	s, err := v.conn.session(ctx, roleVMs)
+	if err != nil {
+		return err
+	}
+	changed()
+	later := time.NewTimer(settle)
+	defer later.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.down:
+			return s.err()
+		case <-later.C:
+			changed()
+		case <-w.wake:
+			changed(w.take()...)
+		}
+	}
+}
