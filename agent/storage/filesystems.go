@@ -29,8 +29,7 @@ type Filesystems struct {
 	// Timeout is how long one file system may take to answer; 0 means 2 s.
 	Timeout time.Duration
 
-	mu     sync.Mutex
-	probes map[string]*probe // guarded by mu; by device number
+	flights flights[capacity] // by device number
 
 	// statfs replaces the system call; for tests.
 	statfs func(path string) (capacity, error)
@@ -103,11 +102,12 @@ func clip(s string) string {
 
 // measure fills in the capacity.
 func (f *Filesystems) measure(ctx context.Context, g filesystem, to *inventory.Filesystem) {
-	c, ok := capacity{}, false
-	if g.visible != "" && (f.Root == "" || f.statfs != nil) {
-		c, ok = f.ask(ctx, g.mounts[0].dev(), g.visible)
+	if g.visible == "" || f.Root != "" && f.statfs == nil {
+		to.Unresponsive = true
+		return
 	}
-	if !ok {
+	c, err := f.ask(ctx, g.mounts[0].dev(), g.visible)
+	if err != nil {
 		to.Unresponsive = true
 		return
 	}
