@@ -22,7 +22,7 @@ type compatHost struct {
 	Roles          []string                  `json:"roles"`
 	RoleStatus     string                    `json:"role_status,omitempty"`
 	RoleDetails    map[string]string         `json:"roles_status_details"`
-	RoleSettings   map[string]map[string]any `json:"role_settings,omitempty"`
+	RoleSettings   map[string]map[string]any `json:"role_settings,omitzero"`
 	Info           compatInfo                `json:"info"`
 	HypervisorInfo compatHypervisor          `json:"hypervisor_info"`
 	Extensions     compatExtensions          `json:"extensions"`

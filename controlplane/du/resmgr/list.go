@@ -264,7 +264,7 @@ func (f *filter) on(h *host, l *list) func(e *entry) bool {
 }
 
 // Hosts returns a page of hosts by id.
-func (m *Manager) Hosts(limit int, after string, keep func(*api.Host) bool) (api.Hosts, error) {
+func (m *Manager) Hosts(limit int, after string, keep func(*host) bool) (api.Hosts, error) {
 	page := api.Hosts{Items: []api.Host{}}
 	at, err := parseCursor(after)
 	if err != nil {
@@ -277,15 +277,15 @@ func (m *Manager) Hosts(limit int, after string, keep func(*api.Host) bool) (api
 		i++
 	}
 	for ; i < len(m.order); i++ {
-		v := m.order[i].view()
-		if keep != nil && !keep(&v) {
+		h := m.order[i]
+		if keep != nil && !keep(h) {
 			continue
 		}
 		if limit > 0 && len(page.Items) == limit {
 			page.Continue = cursor{host: page.Items[limit-1].ID}.String()
 			break
 		}
-		page.Items = append(page.Items, v)
+		page.Items = append(page.Items, h.view())
 	}
 	return page, nil
 }

@@ -1,0 +1,71 @@
+package resmgr
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/openpf9/openpf9/internal/wire"
+)
+
+// Service is what hosts reach through their tunnels, as wire.ServiceResmgr.
+func (m *Manager) Service() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("POST /v1/hello", message(m, "hello", func(r *http.Request, p Peer, in *wire.Hello) (any, error) {
+		return m.Hello(p, in)
+	}))
+	mux.Handle("POST /v1/report", message(m, "report", func(r *http.Request, p Peer, in *wire.Report) (any, error) {
+		return m.Report(p, in)
+	}))
+	mux.Handle("POST /v1/events", message(m, "events", func(r *http.Request, p Peer, in *wire.Events) (any, error) {
+		return m.Events(r.Context(), p, in)
+	}))
+	return mux
+}
+
+// message decodes a message, gives it to do with who sent it, and encodes the
+// answer.
+func message[T any](m *Manager, name string, do func(*http.Request, Peer, *T) (any, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		var out any
+		p, ok := m.cfg.PeerOf(r.Context())
+		err := refuse(http.StatusForbidden, "not from a tunnel")
+		if ok {
+			in := new(T)
+			if err = decode(w, r, in); err == nil {
+				out, err = do(r, p, in)
+			}
+		}
+		m.metrics.reports.WithLabelValues(name).Observe(time.Since(start).Seconds())
+		if err != nil {
+			m.log.Warn("message refused", "host", p.Host, "message", name, "err", err)
+			writeError(w, r, err)
+			return
+		}
+		writeJSON(w, out)
+	})
+}
+
+func decode(w http.ResponseWriter, r *http.Request, v any) error {
+	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, wire.MaxReport)).Decode(v)
+	if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return refuse(http.StatusRequestEntityTooLarge, "message has more than %d bytes", large.Limit)
+	}
+	if err != nil {
+		return refuse(http.StatusBadRequest, "decode message: %w", err)
+	}
+	return nil
+}
+
+func writeError(w http.ResponseWriter, _ *http.Request, err error) {
+	status := statusOf(err)
+	text := err.Error()
+	if status == 0 {
+		status, text = http.StatusInternalServerError, "internal error"
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(map[string]any{"type": "about:blank", "title": http.StatusText(status), "status": status, "detail": text, "message": text})
+}
