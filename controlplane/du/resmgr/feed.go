@@ -23,26 +23,38 @@ type change struct {
 }
 
 // A feed keeps the last changes for the watchers, each of which reads it at
-// its own pace: it is every watcher's queue. When it is full the oldest change
-// goes; a watcher that has not read it yet starts again with a snapshot.
-// Manager.mu guards it.
+// its own pace: it is every watcher's queue. When it is full, by number or by
+// bytes, the oldest changes go; a watcher that has not read them yet starts
+// again with a snapshot. Manager.mu guards it.
 type feed struct {
 	limit int
-	ring  []change // change r is at r % len, once full
-	rev   uint64   // of the newest change; the first is 1
+	bytes int      // of the entries' text that is kept
+	ring  []change // change r is at (r-1) % limit
+	first uint64   // revision of the oldest change that is kept
+	rev   uint64   // of the newest change; the first ever is 1
 	wake  chan struct{}
 	dozed atomic.Bool // somebody waits for wake
 }
 
+// feedBytes is how much text the feed may hold. The text of what has not
+// changed since is the catalogue's own.
+const feedBytes = 64 << 20
+
+func newFeed(limit int) feed { return feed{limit: limit, first: 1, wake: make(chan struct{})} }
+
 // next is the revision that the next change will have.
 func (f *feed) next() uint64 { return f.rev + 1 }
-
-// oldest is the first revision that is still kept.
-func (f *feed) oldest() uint64 { return f.rev - uint64(len(f.ring)) + 1 }
 
 func (f *feed) at(rev uint64) *change { return &f.ring[(rev-1)%uint64(f.limit)] }
 
 func (f *feed) add(c change) {
+	f.bytes += len(c.e.text)
+	for f.first <= f.rev && (f.rev-f.first+1 >= uint64(f.limit) || f.bytes > feedBytes) {
+		old := f.at(f.first)
+		f.bytes -= len(old.e.text)
+		*old = change{}
+		f.first++
+	}
 	f.rev++
 	if len(f.ring) < f.limit {
 		f.ring = append(f.ring, c)

@@ -34,7 +34,7 @@ type Limits struct {
 	Bytes     int // per host, of their text; 256 MiB
 	Kinds     int // per host; 64
 	Events    int // per host, the oldest go; 10,000
-	Changes   int // kept for watchers; 65,536
+	Changes   int // kept for watchers, of 64 MiB at most; 65,536
 	Watchers  int // at once; 256
 }
 
@@ -118,7 +118,7 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 		boot:     strconv.FormatInt(time.Now().UnixMicro(), 36),
 		metrics:  newMetrics(),
 		hosts:    map[wire.HostID]*host{},
-		feed:     feed{limit: cfg.Limits.Changes, wake: make(chan struct{})},
+		feed:     newFeed(cfg.Limits.Changes),
 		write:    make(chan struct{}, 1),
 		history:  make(chan *historyBatch),
 		watchers: make(chan struct{}, cfg.Limits.Watchers),

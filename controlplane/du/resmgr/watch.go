@@ -152,7 +152,7 @@ func (wa *watcher) collect() (out []outgoing, wait <-chan struct{}, lost bool) {
 	m := wa.m
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	if wa.next > m.feed.rev+1 || wa.next < m.feed.oldest() {
+	if wa.next > m.feed.rev+1 || wa.next < m.feed.first {
 		return nil, nil, true
 	}
 	for n := 0; wa.next <= m.feed.rev && n < watchBatch; n++ {
