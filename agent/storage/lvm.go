@@ -43,7 +43,7 @@ func (l *LVM) List(ctx context.Context, emit func(plugin.Resource)) error {
 		return fmt.Errorf("list volume groups: %w", err)
 	}
 	if len(s.volumes) == 0 && len(s.active) == 0 {
-		return fmt.Errorf("LVM: %w", ErrAbsent)
+		return fmt.Errorf("LVM: %w", l.nothing(s))
 	}
 	groups, err := l.groups(s)
 	if err != nil {
@@ -59,10 +59,24 @@ func (l *LVM) List(ctx context.Context, emit func(plugin.Resource)) error {
 	return ctx.Err()
 }
 
+// nothing is the error for a host on which nothing of LVM was seen. Without
+// udev's word, devices that cannot be opened prove nothing if LVM's own folder
+// is closed too.
+func (l *LVM) nothing(s lvmScan) error {
+	if s.blind == nil {
+		return ErrAbsent
+	}
+	if _, err := readBackups(under(l.Root, "/etc/lvm/backup")); errors.Is(err, fs.ErrPermission) {
+		return remedy(s.blind, err)
+	}
+	return ErrAbsent
+}
+
 // lvmScan is what the devices say.
 type lvmScan struct {
 	volumes map[string]lvmVolume // by UUID without dashes
 	active  map[string]bool      // group's and logical volume's UUIDs without dashes, in one
+	blind   error                // why a device of which udev says nothing could not be opened
 }
 
 // lvmVolume is a physical volume that was seen.
@@ -99,6 +113,9 @@ func (l *LVM) scan(ctx context.Context) (lvmScan, error) {
 		})
 		if v.err != nil && udev["ID_FS_TYPE"] == "LVM2_member" {
 			v.label.uuid = bare(udev["ID_FS_UUID"])
+		}
+		if v.err != nil && udev == nil && errors.Is(v.err, fs.ErrPermission) {
+			s.blind = v.err
 		}
 		if v.label.uuid == "" {
 			continue // it is none, or nobody says that it is one

@@ -19,7 +19,7 @@ func (f *Filesystems) Watch(ctx context.Context, changed func(...plugin.Key)) er
 // watchMounts waits for the kernel to mark mountinfo as changed, which it does
 // by an exceptional condition on the open file. Go's own poller, which is
 // edge-triggered, wakes for those too: so no thread is spent on waiting. The
-// first hint comes at once, because a fresh file counts as readable.
+// first hint comes at once, for what changed before.
 func watchMounts(ctx context.Context, path string, changed func(...plugin.Key)) error {
 	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
 	if err != nil {
@@ -36,12 +36,10 @@ func watchMounts(ctx context.Context, path string, changed func(...plugin.Key)) 
 		stopped.Store(true)
 		_ = f.SetReadDeadline(time.Unix(1, 0))
 	})()
-	waited := false
 	err = conn.Read(func(uintptr) bool {
-		if waited && !stopped.Load() {
+		if !stopped.Load() {
 			changed()
 		}
-		waited = true
 		return stopped.Load()
 	})
 	if ctx.Err() != nil {
