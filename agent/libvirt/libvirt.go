@@ -9,17 +9,17 @@
 // What it stands on, all measured on libvirt 9.0:
 //
 //   - A hung daemon blocks every call for ever. Each session therefore pings
-//     the daemon and closes its socket after [pingLimit] without an answer; a
+//     the daemon and closes its socket after 8 s without an answer; a
 //     call whose context ends closes it too, because calls cannot be cancelled.
 //   - A guest whose QEMU hangs blocks every call that asks the guest. Listing
 //     never does: states come from libvirt's own memory. Disk sizes and [Conn.Stats]
 //     need the guest, so they wait in a slot of their own (see session.ask).
 //   - Events may be lost, above all around a restart of the daemon: a guest that
 //     dies in its first second sends none. VMs.Watch asks for a new list when it
-//     starts and again after [settle].
+//     starts and again 1, 3 and 10 s later.
 //   - A domain's XML costs 0.2 ms, all others of a list together 5 µs. Parsed
 //     XML is kept for a session and read again after an event, when the domain
-//     was started or stopped, and for one domain in [refreshLists] on each list.
+//     was started or stopped, and for one domain in 15 on each list.
 //   - Networks and pools send no events through go-libvirt: they are polled.
 //
 // Only this package may import go-libvirt.
@@ -35,16 +35,24 @@ import (
 )
 
 const (
-	pingEvery    = 4 * time.Second        // between pings of a session
-	pingLimit    = 8 * time.Second        // without an answer the daemon counts as hung
 	dialLimit    = 12 * time.Second       // for connecting; a daemon that probes QEMU takes up to 8 s
 	closeLimit   = time.Second            // for a polite goodbye
-	settle       = 10 * time.Second       // after connecting, until the daemon has met all its guests
 	refreshLists = 15                     // lists until each domain's XML was read again
 	sizesEvery   = time.Minute            // between two readings of all disks' sizes
-	sizesLimit   = 3 * time.Second        // a list's wait for disk sizes
-	sizeLimit    = 250 * time.Millisecond // a Get's wait for disk sizes
+	sizesLimit   = 500 * time.Millisecond // a list's wait for disk sizes
+	sizeLimit    = 50 * time.Millisecond  // a Get's wait for disk sizes
 )
+
+// timing is what tests shorten.
+type timing struct {
+	pingEvery time.Duration   // between pings of a session
+	pingLimit time.Duration   // without an answer the daemon counts as hung
+	again     []time.Duration // when to list again after connecting, as the daemon meets its guests
+}
+
+// A hung daemon is noticed after 12 s at most: the 15 s promised leave room
+// for whoever tells it on.
+var usual = timing{pingEvery: 4 * time.Second, pingLimit: 8 * time.Second, again: []time.Duration{time.Second, 3 * time.Second, 10 * time.Second}}
 
 // ErrAbsent says that libvirt is not installed on this host. It is no fault:
 // there is nothing to discover. Errors that wrap it also wrap fs.ErrNotExist.
@@ -68,6 +76,7 @@ type Conn struct {
 	opts  Options
 	log   *slog.Logger
 	links map[role]*link // immutable after New
+	time  timing
 
 	vms      *VMs
 	networks *Networks
@@ -86,7 +95,7 @@ func New(o Options) *Conn {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &Conn{opts: o, log: o.Log, links: make(map[role]*link)}
+	c := &Conn{opts: o, log: o.Log, links: make(map[role]*link), time: usual}
 	for _, r := range []role{roleVMs, roleNetworks, roleStorage} {
 		c.links[r] = &link{gate: make(chan struct{}, 1)}
 	}

@@ -113,8 +113,8 @@ func parseNetwork(text []byte) (inventory.Network, error) {
 	return n, nil
 }
 
-// cidr joins an address with its prefix length, or a netmask that says it; "" if there is
-// no address.
+// cidr joins an address with its prefix length, or a netmask that says it; ""
+// if they make no sense.
 func cidr(address, netmask, prefix string) string {
 	a, err := netip.ParseAddr(address)
 	if err != nil {
@@ -131,5 +131,9 @@ func cidr(address, netmask, prefix string) string {
 			}
 		}
 	}
-	return netip.PrefixFrom(a, bits).String()
+	p := netip.PrefixFrom(a, bits)
+	if !p.IsValid() {
+		return ""
+	}
+	return p.String()
 }

@@ -36,7 +36,7 @@ func (c *Conn) connect(ctx context.Context, targets []target) (*session, error) 
 	for _, t := range targets {
 		s, err := open(ctx, t)
 		if err == nil {
-			s.start(s.ping)
+			s.start(func() { s.ping(c.time.pingEvery, c.time.pingLimit) })
 			return s, nil
 		}
 		errs = append(errs, fmt.Errorf("connect to libvirt at %s: %w", t.socket, remedy(err)))
@@ -176,18 +176,16 @@ func (s *session) explain(what string, err error) error {
 }
 
 // errBusy says that a call still waits for a guest.
-var errBusy = errors.New("an earlier question to the guests is still unanswered; a guest may hang")
+var errBusy = errors.New("an earlier question to the guests is not answered yet; a guest may hang")
 
 // ask runs f, a remote call that waits for guests and so may take for ever
-// while the daemon is well. If ctx ends first, the call is left alone until it
-// is answered or the session ends, and meanwhile ask refuses others with
-// errBusy. f must not write to anything that its caller reads after an error.
+// while the daemon is well. If ctx ends first, f is left to itself until it is
+// answered or the session ends; others wait for their turn or errBusy.
 func (s *session) ask(ctx context.Context, what string, f func() error) error {
-	if s.isDown() {
-		return s.err()
-	}
 	select {
 	case s.slot <- struct{}{}:
+	case <-s.down:
+		return s.err()
 	case <-ctx.Done():
 		return fmt.Errorf("%s: %w: %w", what, errBusy, ctx.Err())
 	}
@@ -206,9 +204,12 @@ func (s *session) ask(ctx context.Context, what string, f func() error) error {
 	}
 }
 
+// asking reports whether some ask is not answered yet.
+func (s *session) asking() bool { return len(s.slot) > 0 }
+
 // ping cuts the session when the daemon does not answer any more.
-func (s *session) ping() {
-	tick := time.NewTicker(pingEvery)
+func (s *session) ping(every, limit time.Duration) {
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {
@@ -216,8 +217,8 @@ func (s *session) ping() {
 			return
 		case <-tick.C:
 		}
-		late := time.AfterFunc(pingLimit, func() {
-			s.cut(fmt.Errorf("libvirt hangs: no answer to a ping in %v", pingLimit))
+		late := time.AfterFunc(limit, func() {
+			s.cut(fmt.Errorf("libvirt hangs: no answer to a ping in %v", limit))
 		})
 		_, err := s.lib.ConnectGetLibVersion()
 		late.Stop()

@@ -3,6 +3,7 @@ package libvirt
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	rpc "github.com/digitalocean/go-libvirt"
@@ -21,29 +22,47 @@ type diskSize struct {
 }
 
 // measure brings the disk sizes up to date: of one domain, or of all if that is
-// due. Guests may hang, so it waits only a little and otherwise leaves the
-// sizes as they were.
+// due. It waits only a little for guests, and for none while an earlier
+// question to them stands. An answer about all that comes late makes watchers
+// ask for a new list.
 func (v *VMs) measure(ctx context.Context, s *session, one ...rpc.Domain) {
+	if s.asking() || len(one) == 0 && !v.sizesDue() {
+		return
+	}
 	limit := sizeLimit
 	if len(one) == 0 {
-		v.mu.Lock()
-		due := v.measured.IsZero() || time.Since(v.measured) >= sizesEvery
-		v.mu.Unlock()
-		if !due {
-			return
-		}
 		limit = sizesLimit
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	records, err := askGuests(ctx, s, one, rpc.DomainStatsBlock)
+	var late atomic.Bool
+	err := s.ask(ctx, "read disk sizes", func() error {
+		records, err := s.guestStats(one, rpc.DomainStatsBlock)
+		if err == nil {
+			v.apply(records, len(one) == 0)
+		}
+		if err == nil && late.Load() {
+			v.touchAll()
+		}
+		return err
+	})
 	if err != nil {
-		v.conn.log.Debug("libvirt disk sizes not read", "err", err)
-		return
+		late.Store(true)
+		v.conn.log.Debug("libvirt disk sizes not read in time", "err", err)
 	}
+}
+
+func (v *VMs) sizesDue() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if len(one) == 0 {
+	return v.measured.IsZero() || time.Since(v.measured) >= sizesEvery
+}
+
+// apply keeps the sizes that records tell, all of them if all.
+func (v *VMs) apply(records []rpc.DomainStatsRecord, all bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if all {
 		v.measured = time.Now()
 	}
 	for _, r := range records {

@@ -22,31 +22,30 @@ func (c *Conn) Stats(ctx context.Context) ([]inventory.VMStats, error) {
 	if err != nil {
 		return nil, err
 	}
-	records, err := askGuests(ctx, s, nil, usageStats)
-	if err != nil {
-		return nil, err
-	}
-	all := make([]inventory.VMStats, 0, len(records))
-	for _, r := range records {
-		all = append(all, usage(r))
-	}
-	slices.SortFunc(all, func(a, b inventory.VMStats) int { return cmp.Compare(a.ID, b.ID) })
-	return all, nil
-}
-
-// askGuests reads statistics of the domains, none meaning all. What a busy
-// guest cannot tell now is left out.
-func askGuests(ctx context.Context, s *session, of []rpc.Domain, what rpc.DomainStatsTypes) ([]rpc.DomainStatsRecord, error) {
-	answer := make(chan []rpc.DomainStatsRecord, 1)
-	err := s.ask(ctx, "read VM statistics", func() error {
-		records, err := s.lib.ConnectGetAllDomainStats(of, uint32(what), uint32(rpc.ConnectGetAllDomainsStatsNowait))
-		answer <- records
-		return err
+	answer := make(chan []inventory.VMStats, 1) // may be left unread
+	err = s.ask(ctx, "read VM statistics", func() error {
+		records, err := s.guestStats(nil, usageStats)
+		if err != nil {
+			return err
+		}
+		all := make([]inventory.VMStats, 0, len(records))
+		for _, r := range records {
+			all = append(all, usage(r))
+		}
+		slices.SortFunc(all, func(a, b inventory.VMStats) int { return cmp.Compare(a.ID, b.ID) })
+		answer <- all
+		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	return <-answer, nil
+}
+
+// guestStats reads statistics of the domains, none meaning all. It is to be
+// called through ask. What a busy guest cannot tell now is left out.
+func (s *session) guestStats(of []rpc.Domain, what rpc.DomainStatsTypes) ([]rpc.DomainStatsRecord, error) {
+	return s.lib.ConnectGetAllDomainStats(of, uint32(what), uint32(rpc.ConnectGetAllDomainsStatsNowait))
 }
 
 // usage turns libvirt's list of named numbers into one sample.

@@ -212,6 +212,15 @@ func (v *VMs) touch(id rpc.UUID) {
 	}
 }
 
+// touchAll makes every watcher ask for a list.
+func (v *VMs) touchAll() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for w := range v.watchers {
+		w.addAll()
+	}
+}
+
 // turn returns which domains of this list to read again whatever is known.
 func (v *VMs) turn() uint64 {
 	v.mu.Lock()

@@ -21,7 +21,7 @@ type watcher struct {
 
 	mu      sync.Mutex // guards the fields below
 	touched map[rpc.UUID]struct{}
-	all     bool // more than maxTouched
+	all     bool // more than maxTouched, or all on purpose
 }
 
 func (w *watcher) add(id rpc.UUID) {
@@ -32,6 +32,17 @@ func (w *watcher) add(id rpc.UUID) {
 		w.all = true
 	}
 	w.mu.Unlock()
+	w.signal()
+}
+
+func (w *watcher) addAll() {
+	w.mu.Lock()
+	w.all = true
+	w.mu.Unlock()
+	w.signal()
+}
+
+func (w *watcher) signal() {
 	select {
 	case w.wake <- struct{}{}:
 	default:
@@ -53,8 +64,8 @@ func (w *watcher) take() []plugin.Key {
 	return keys
 }
 
-// Watch implements plugin.Watcher. It asks for a list when it starts and again
-// once the daemon has met all its guests, and then names the VMs of each event.
+// Watch implements plugin.Watcher. It asks for a list when it starts and some
+// times again while the daemon meets its guests, and then names the VMs of each event.
 // It ends with an error when the session does.
 func (v *VMs) Watch(ctx context.Context, changed func(...plugin.Key)) error {
 	w := &watcher{wake: make(chan struct{}, 1), touched: make(map[rpc.UUID]struct{})}
@@ -71,7 +82,8 @@ func (v *VMs) Watch(ctx context.Context, changed func(...plugin.Key)) error {
 		return err
 	}
 	changed()
-	later := time.NewTimer(settle)
+	start, again := time.Now(), v.conn.time.again
+	later := time.NewTimer(again[0])
 	defer later.Stop()
 	for {
 		select {
@@ -81,6 +93,9 @@ func (v *VMs) Watch(ctx context.Context, changed func(...plugin.Key)) error {
 			return s.err()
 		case <-later.C:
 			changed()
+			if again = again[1:]; len(again) > 0 {
+				later.Reset(again[0] - time.Since(start))
+			}
 		case <-w.wake:
 			changed(w.take()...)
 		}

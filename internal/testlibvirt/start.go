@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strconv"
 	"testing"
 )
 
@@ -22,10 +21,6 @@ func Start(t testing.TB) *Daemon {
 		t.Skipf("needs libvirtd, virsh and qemu-system-x86_64: %v", err)
 	}
 	if err != nil {
-		t.Fatal(err)
-	}
-	probes := filepath.Join(os.TempDir(), "pf9lv-probes-"+strconv.Itoa(os.Geteuid()))
-	if err := d.ShareProbes(probes); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

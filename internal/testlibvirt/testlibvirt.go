@@ -5,11 +5,12 @@
 // daemon as nobody, because root's would be the system's.
 //
 // The daemon speaks test:///default, test:///<file> and qemu:///session on
-// [Daemon.Socket]. The first start of a guest takes 4 to 8 s more than others,
-// because libvirt then asks QEMU what it can do.
+// [Daemon.Socket].
 //
-// It stops processes by their numbers only, and leaves nothing behind but,
-// after [Start], what libvirt learnt of QEMU (see [Daemon.ShareProbes]).
+// The program that uses it becomes the parent of the guests, which outlive
+// their daemon, and reaps them as init would.
+//
+// It stops processes by their numbers only, and leaves nothing behind.
 package testlibvirt
 
 import (
@@ -40,9 +41,10 @@ const (
 // Daemon is one libvirtd with directories of its own. Its methods are for one
 // goroutine.
 type Daemon struct {
-	dir string
-	cmd *exec.Cmd  // nil while it does not run
-	end chan error // gets cmd's end
+	dir    string
+	cmd    *exec.Cmd  // nil while it does not run
+	end    chan error // gets cmd's end
+	reaper *reaper    // nil before the first start
 }
 
 // New prepares a daemon below dir, which must exist and, under root, be open
@@ -76,18 +78,6 @@ func New(dir string) (*Daemon, error) {
 	return d, nil
 }
 
-// ShareProbes lets the daemon keep what it learns of QEMU in a directory that
-// outlives it, so that the next one need not ask again.
-func (d *Daemon) ShareProbes(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	if err := own(dir); err != nil {
-		return err
-	}
-	return os.Symlink(dir, filepath.Join(d.dir, "cache/libvirt/qemu/capabilities"))
-}
-
 // Socket is where the daemon listens.
 func (d *Daemon) Socket() string { return filepath.Join(d.dir, "run/libvirt/libvirt-sock") }
 
@@ -109,6 +99,11 @@ func (d *Daemon) Restart() error {
 	libvirtd, err := find("libvirtd")
 	if err != nil {
 		return err
+	}
+	if d.reaper == nil {
+		if d.reaper, err = reap(); err != nil {
+			return err
+		}
 	}
 	log, err := os.OpenFile(filepath.Join(d.dir, "libvirtd.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -160,6 +155,9 @@ func (d *Daemon) Cont() error { return d.cmd.Process.Signal(syscall.SIGCONT) }
 func (d *Daemon) Close() {
 	for _, name := range d.guests() {
 		_ = d.KillGuest(name)
+	}
+	if d.reaper != nil {
+		defer d.reaper.close()
 	}
 	if d.cmd == nil {
 		return
