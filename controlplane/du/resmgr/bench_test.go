@@ -2,6 +2,7 @@ package resmgr
 
 import (
 	"fmt"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"testing"
@@ -95,4 +96,28 @@ func BenchmarkReport(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkStore writes 5,000 hosts of 20 VMs, as after a first start, and
+// loads them again.
+func BenchmarkStore(b *testing.B) {
+	file := filepath.Join(b.TempDir(), "db")
+	db := openDB(b, file)
+	m, err := New(b.Context(), Config{DB: db})
+	if err != nil {
+		b.Fatal(err)
+	}
+	fill(b, m, 5000, 20)
+	start := time.Now()
+	for m.unwritten() {
+		if err := m.flush(b.Context(), time.Minute, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(time.Since(start).Seconds(), "write-s")
+	start = time.Now()
+	if _, err := New(b.Context(), Config{DB: db}); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(time.Since(start).Seconds(), "load-s")
 }

@@ -26,6 +26,8 @@ func (m *Manager) Hello(p Peer, hello *wire.Hello) (wire.Welcome, error) {
 	if err != nil {
 		return wire.Welcome{}, err
 	}
+	changed := !h.greeted || h.hostname != hello.Hostname || h.agent != hello.Agent || h.hypervisor != hello.Hypervisor
+	drifted := h.drift.Abs() >= timeDrift
 	h.greeted, h.numbered, h.staged = true, false, nil
 	h.epoch = hello.Epoch
 	h.hostname, h.agent, h.hypervisor = hello.Hostname, intern(hello.Agent), intern(hello.Hypervisor)
@@ -34,7 +36,9 @@ func (m *Manager) Hello(p Peer, hello *wire.Hello) (wire.Welcome, error) {
 	if !hello.Time.IsZero() {
 		h.drift = hello.Time.Sub(now).Round(time.Millisecond)
 	}
-	h.setSources(hello.Sources, now)
+	if h.setSources(hello.Sources, now) || changed || drifted != (h.drift.Abs() >= timeDrift) {
+		m.publishHost(h) // else a host that only asks again costs no write
+	}
 	if hello.Usage != nil {
 		h.usage = hello.Usage
 	}
@@ -42,7 +46,6 @@ func (m *Manager) Hello(p Peer, hello *wire.Hello) (wire.Welcome, error) {
 		_, listed := hello.Digests[l.kind]
 		l.unlisted = !listed
 	}
-	m.publishHost(h)
 	return wire.Welcome{
 		Version:      min(hello.Version, wire.Version),
 		Need:         h.differing(hello.Digests),

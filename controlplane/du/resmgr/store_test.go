@@ -116,10 +116,19 @@ func TestIdleHostsCostNoSQL(t *testing.T) {
 	r := vm(1, "web", inventory.VMRunning)
 	a.mirror[r.Key] = r
 	a.connect(t, m)
-	for m.unwritten() || len(m.write) > 0 {
-		time.Sleep(time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for tick := time.Tick(time.Millisecond); m.unwritten() || len(m.write) > 0; {
+		select {
+		case <-tick:
+		case <-ctx.Done():
+			t.Fatal("the store does not come to rest")
+		}
 	}
 	before := m.feed.rev
+	if _, err := m.Hello(a.p, a.hello()); err != nil {
+		t.Fatal(err)
+	}
 	for range 10 {
 		a.seq++
 		a.status[0].Listed, a.status[0].Count = time.Now(), 1
