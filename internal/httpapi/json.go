@@ -1,0 +1,46 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+)
+
+// maxBody bounds the body of a request to a route in bytes.
+const maxBody = 1 << 20
+
+// ReadJSON decodes the body strictly: an unknown field, a second value or a
+// body of more than 1 MiB is refused with status 400 or 413.
+func ReadJSON(r *http.Request, v any) error {
+	d := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxBody))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return tooLarge
+		}
+		if errors.Is(err, io.EOF) {
+			return Errorf(http.StatusBadRequest, "the request has no body; want a JSON document")
+		}
+		return Errorf(http.StatusBadRequest, "the body is not the JSON that is wanted: %s", strings.TrimPrefix(err.Error(), "json: "))
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return Errorf(http.StatusBadRequest, "the body has more after the JSON document")
+	}
+	return nil
+}
+
+// WriteJSON answers with a document.
+func WriteJSON(w http.ResponseWriter, status int, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(b, '\n')) // the client may be gone
+	return nil
+}
