@@ -21,12 +21,14 @@ type notifier struct {
 	stopped atomic.Bool
 }
 
-// The multicast groups, as bits: RTNLGRP_x is bit x-1.
-const groups = 1<<(1-1) | // RTNLGRP_LINK
-	1<<(5-1) | // RTNLGRP_IPV4_IFADDR
-	1<<(7-1) | // RTNLGRP_IPV4_ROUTE
-	1<<(9-1) | // RTNLGRP_IPV6_IFADDR
-	1<<(11-1) // RTNLGRP_IPV6_ROUTE
+// The multicast groups of <linux/rtnetlink.h>, as bits.
+const (
+	groupLink   = 1 << 0
+	groupAddr4  = 1 << 4
+	groupRoute4 = 1 << 6
+	groupAddr6  = 1 << 8
+	groupRoute6 = 1 << 10
+)
 
 func newNotifier(buffer int) (*notifier, error) {
 	fd, err := syscall.Socket(syscall.AF_NETLINK, syscall.SOCK_RAW|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, syscall.NETLINK_ROUTE)
@@ -51,7 +53,7 @@ func (n *notifier) start(fd, buffer int) error {
 	if err := attachFilter(fd); err != nil {
 		return fmt.Errorf("attach route filter: %w", err)
 	}
-	if err := syscall.Bind(fd, &syscall.SockaddrNetlink{Family: syscall.AF_NETLINK, Groups: groups}); err != nil {
+	if err := syscall.Bind(fd, &syscall.SockaddrNetlink{Family: syscall.AF_NETLINK, Groups: groupLink | groupAddr4 | groupRoute4 | groupAddr6 | groupRoute6}); err != nil {
 		return fmt.Errorf("subscribe to rtnetlink: %w", err)
 	}
 	var err error

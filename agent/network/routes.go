@@ -101,29 +101,39 @@ func parseRoute(m []byte) ([]route, error) {
 		return nil, fmt.Errorf("route message of %d bytes", len(m))
 	}
 	r := route{family: m[0], protocol: m[5]}
-	attrs, err := nl.ParseRouteAttr(m[sizeofRtMsg:])
-	if err != nil {
-		return nil, fmt.Errorf("parse route: %w", err)
-	}
 	var hops []byte
-	for _, a := range attrs {
-		switch v := a.Value; {
-		case a.Attr.Type == syscall.RTA_MULTIPATH:
+	err := eachAttr(m[sizeofRtMsg:], func(kind uint16, v []byte) {
+		switch {
+		case kind == syscall.RTA_MULTIPATH:
 			hops = v
-		case a.Attr.Type == syscall.RTA_OIF && len(v) >= 4:
+		case kind == syscall.RTA_OIF && len(v) >= 4:
 			r.link = int(binary.NativeEndian.Uint32(v))
-		case a.Attr.Type == syscall.RTA_PRIORITY && len(v) >= 4:
+		case kind == syscall.RTA_PRIORITY && len(v) >= 4:
 			r.metric = int(binary.NativeEndian.Uint32(v))
-		case a.Attr.Type == syscall.RTA_PREFSRC:
+		case kind == syscall.RTA_PREFSRC:
 			r.source = v
 		default:
-			r.setGateway(a.Attr.Type, v)
+			r.setGateway(kind, v)
 		}
-	}
-	if hops == nil {
-		return []route{r}, nil
+	})
+	if err != nil || hops == nil {
+		return []route{r}, err
 	}
 	return r.nextHops(hops)
+}
+
+// eachAttr walks attributes: struct rtattr is its length and its type, and the
+// next begins at a multiple of four. The library's own walk trusts the lengths.
+func eachAttr(b []byte, see func(kind uint16, value []byte)) error {
+	for len(b) >= syscall.SizeofRtAttr {
+		n := int(binary.NativeEndian.Uint16(b))
+		if n < syscall.SizeofRtAttr || n > len(b) {
+			return fmt.Errorf("route attribute of %d bytes in %d", n, len(b))
+		}
+		see(binary.NativeEndian.Uint16(b[2:]), b[syscall.SizeofRtAttr:n])
+		b = b[min((n+3)&^3, len(b)):]
+	}
+	return nil
 }
 
 func (r *route) setGateway(attr uint16, v []byte) {
@@ -146,12 +156,8 @@ func (r route) nextHops(b []byte) ([]route, error) {
 		}
 		hop := r
 		hop.link = int(binary.NativeEndian.Uint32(b[4:]))
-		attrs, err := nl.ParseRouteAttr(b[sizeofNextHop:n])
-		if err != nil {
-			return nil, fmt.Errorf("parse next hop: %w", err)
-		}
-		for _, a := range attrs {
-			hop.setGateway(a.Attr.Type, a.Value)
+		if err := eachAttr(b[sizeofNextHop:n], hop.setGateway); err != nil {
+			return nil, fmt.Errorf("next hop: %w", err)
 		}
 		all = append(all, hop)
 		b = b[min((n+3)&^3, len(b)):]
