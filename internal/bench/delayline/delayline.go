@@ -1,170 +1,153 @@
-// Package delayline makes a long path on one machine, for benchmarks: two
-// network namespaces, each with a TUN device, and a line between them that
-// holds every packet back for a fixed time. TCP runs end to end through it, so
-// windows and congestion control behave as they do over that distance.
+// Package delayline makes a long network path on one machine: two network
+// namespaces, a TUN device in each, and a line between them that holds every
+// packet for half a round trip. TCP runs through it end to end, with the
+// kernel's own windows and congestion control.
 //
-// It needs root (CAP_NET_ADMIN), touches nothing outside its own namespaces and
-// leaves nothing behind: they vanish with the last process in them. It does not
-// limit the rate and loses packets only when its queue is full.
+// It is for benchmarks, needs root, and stays inside its own namespaces. The
+// kernel need not have netem.
 package delayline
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/netip"
+	"net"
 	"os"
 	"runtime"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// End is one of the two ends of a line.
-type End int
-
-// The ends.
-const (
-	A End = iota
-	B
-)
-
-// Addr is the end's address inside its namespace.
-func (e End) Addr() netip.Addr { return netip.AddrFrom4([4]byte{10, 99, 0, byte(e) + 1}) }
-
-// queue is how many packets (of up to 64 KiB) are on the way in one direction;
-// when it is full, packets are dropped.
-const queue = 16 << 10
-
-// Line is a path between two namespaces.
-type Line struct {
-	delay time.Duration // one way
-	ends  [2]*namespace
+// Options say what the path is like.
+type Options struct {
+	RTT time.Duration
+	// BytesPerSecond bounds each direction; 0: no bound.
+	BytesPerSecond int
+	// Queue is how long a packet may wait for a bounded direction before it
+	// is dropped at the tail; 0 means 50 ms.
+	Queue time.Duration
 }
 
-// New makes the namespaces and their devices. Run moves the packets; Close ends
-// it all.
-func New(delay time.Duration) (*Line, error) {
-	l := &Line{delay: delay}
-	for e := range l.ends {
-		n, err := newNamespace(End(e))
-		if err != nil {
-			l.Close()
-			return nil, fmt.Errorf("make end %d of the delay line: %w", e, err)
-		}
-		l.ends[e] = n
+// Path is the line and its two ends.
+type Path struct {
+	Near, Far *End
+	wg        sync.WaitGroup
+}
+
+// New makes a path. Close ends it.
+func New(o Options) (*Path, error) {
+	if o.Queue == 0 {
+		o.Queue = 50 * time.Millisecond
 	}
-	return l, nil
-}
-
-// In runs f on a thread inside the end's namespace and returns its error.
-// Processes that f starts and sockets that it makes stay in there.
-func (l *Line) In(e End, f func() error) error { return l.ends[e].do(f) }
-
-// Run moves packets until ctx ends or the line is closed.
-func (l *Line) Run(ctx context.Context) error {
-	defer context.AfterFunc(ctx, l.closeDevices)()
-	var wg sync.WaitGroup
-	wg.Go(func() { l.direction(l.ends[A].tun, l.ends[B].tun) })
-	wg.Go(func() { l.direction(l.ends[B].tun, l.ends[A].tun) })
-	wg.Wait()
-	return ctx.Err()
-}
-
-// Close ends Run and leaves the namespaces.
-func (l *Line) Close() {
-	l.closeDevices()
-	for _, n := range l.ends {
-		if n != nil {
-			n.leave()
-		}
+	near, err := newEnd(net.IPv4(192, 0, 2, 1), net.IPv4(192, 0, 2, 2))
+	if err != nil {
+		return nil, err
 	}
-}
-
-func (l *Line) closeDevices() {
-	for _, n := range l.ends {
-		if n != nil {
-			_ = n.tun.Close()
-		}
+	far, err := newEnd(net.IPv4(192, 0, 2, 2), net.IPv4(192, 0, 2, 1))
+	if err != nil {
+		near.close()
+		return nil, err
 	}
+	p := &Path{Near: near, Far: far}
+	for _, way := range [][2]*End{{near, far}, {far, near}} {
+		l := &line{from: way[0].tun, to: way[1].tun, delay: o.RTT / 2, rate: o.BytesPerSecond, queue: o.Queue, held: make(chan packet, 1<<16)}
+		p.wg.Go(l.take)
+		p.wg.Go(l.give)
+	}
+	return p, nil
 }
 
-// packet is a packet on its way, with the device's own header.
-type packet struct {
-	due time.Time
-	buf *[]byte
-	n   int
+// Close ends the path and waits for its goroutines. Sockets made through the
+// ends stay open, and dead, until their owners close them.
+func (p *Path) Close() {
+	p.Near.close()
+	p.Far.close()
+	p.wg.Wait()
 }
 
-// direction moves packets one way until a device is closed.
-func (l *Line) direction(from, to *os.File) {
-	pool := sync.Pool{New: func() any { b := make([]byte, maxPacket); return &b }}
-	line := make(chan packet, queue)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for p := range line {
-			if wait := time.Until(p.due); wait > 0 {
-				time.Sleep(wait)
-			}
-			// A packet that the far kernel refuses is lost, as on any network.
-			_, _ = to.Write((*p.buf)[:p.n])
-			pool.Put(p.buf)
-		}
+// End is one end of the path: a network namespace with one address.
+type End struct {
+	IP  net.IP
+	tun *os.File
+	ns  int // file descriptor of the namespace
+}
+
+// Listen listens on the end's address and any free port.
+func (e *End) Listen() (l net.Listener, err error) {
+	err = e.inside(func() error {
+		l, err = net.Listen("tcp4", net.JoinHostPort(e.IP.String(), "0"))
+		return err
 	})
-	defer wg.Wait()
-	defer close(line)
-	for {
-		buf, ok := pool.Get().(*[]byte)
-		if !ok {
-			return
-		}
-		n, err := from.Read(*buf)
-		if errors.Is(err, os.ErrClosed) {
-			return
-		}
-		if err != nil {
-			pool.Put(buf)
-			continue
-		}
-		select {
-		case line <- packet{time.Now().Add(l.delay), buf, n}:
-		default:
-			pool.Put(buf)
-		}
-	}
+	return l, err
 }
 
-// namespace is a network namespace that a thread of ours stays in.
-type namespace struct {
-	tun  *os.File
-	jobs chan func() // closed by leave
-	once sync.Once
+// DialContext dials from this end; the address must be a literal one. It has
+// the form of net.Dialer's method, for TLS and WebSocket dialers.
+func (e *End) DialContext(ctx context.Context, network, address string) (c net.Conn, err error) {
+	err = e.inside(func() error {
+		var d net.Dialer
+		c, err = d.DialContext(ctx, network, address)
+		return err
+	})
+	return c, err
 }
 
-func newNamespace(e End) (*namespace, error) {
-	n := &namespace{jobs: make(chan func())}
-	ready := make(chan error)
-	go func() {
-		// Never unlocked: the thread ends with this goroutine.
+// inside runs f with this goroutine's thread in the end's namespace. A socket
+// stays in the namespace where it was made.
+func (e *End) inside(f func() error) error {
+	return inNamespace(func() error {
+		if err := unix.Setns(e.ns, unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("enter the namespace: %w", err)
+		}
+		return f()
+	})
+}
+
+// inNamespace runs f on a thread that may leave its network namespace, and
+// brings the thread back. A thread that cannot be brought back is thrown away.
+func inNamespace(f func() error) error {
+	done := make(chan error, 1)
+	go func() { // ends with f
 		runtime.LockOSThread()
-		err := enter()
-		if err == nil {
-			n.tun, err = openTun(e.Addr())
-		}
-		ready <- err
+		home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
+			runtime.UnlockOSThread()
+			done <- err
 			return
 		}
-		for job := range n.jobs {
-			job()
+		err = f()
+		if unix.Setns(home, unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread()
 		}
+		_ = unix.Close(home)
+		done <- err
 	}()
-	return n, <-ready
-}
-
-func (n *namespace) do(f func() error) error {
-	done := make(chan error)
-	n.jobs <- func() { done <- f() }
 	return <-done
 }
 
-func (n *namespace) leave() { n.once.Do(func() { close(n.jobs) }) }
+func newEnd(own, peer net.IP) (*End, error) {
+	e := &End{IP: own}
+	err := inNamespace(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("make a network namespace (needs root): %w", err)
+		}
+		var err error
+		if e.ns, err = unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+			return err
+		}
+		if e.tun, err = openTUN(own, peer); err != nil {
+			_ = unix.Close(e.ns)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+func (e *End) close() {
+	_ = e.tun.Close()
+	_ = unix.Close(e.ns)
+}

@@ -1,81 +1,96 @@
-package delayline
+package delayline_test
 
 import (
-	"context"
-	"errors"
 	"io"
-	"net"
 	"os"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/openpf9/openpf9/internal/bench/delayline"
 )
 
-// TestRoundTrip sends a byte and its answer through a line of 50 ms.
-func TestRoundTrip(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("needs root to make network namespaces")
+func path(t testing.TB, o delayline.Options) *delayline.Path {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("network namespaces need root")
 	}
-	line, err := New(25 * time.Millisecond)
-	if errors.Is(err, os.ErrPermission) {
-		t.Skip("may not make network namespaces:", err)
-	}
+	p, err := delayline.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error)
-	go func() { ended <- line.Run(t.Context()) }()
-	defer func() { line.Close(); <-ended }()
-
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	near, far := connect(ctx, t, line)
-	go func() { _, _ = io.Copy(far, far) }()
-	buf := make([]byte, 1)
-	best := time.Minute
-	for range 5 {
-		start := time.Now()
-		if _, err := near.Write(buf); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.ReadFull(near, buf); err != nil {
-			t.Fatal(err)
-		}
-		best = min(best, time.Since(start))
-	}
-	if best < 50*time.Millisecond || best > 80*time.Millisecond {
-		t.Fatalf("round trip of %v through a line of 50 ms", best)
-	}
+	t.Cleanup(p.Close)
+	return p
 }
 
-// connect makes a TCP connection through the line.
-func connect(ctx context.Context, t *testing.T, line *Line) (near, far net.Conn) {
-	t.Helper()
-	var l net.Listener
-	err := line.In(B, func() (err error) {
-		l, err = net.Listen("tcp", net.JoinHostPort(B.Addr().String(), "0"))
-		return err
-	})
+func TestRoundTripTakesItsTime(t *testing.T) {
+	const rtt = 20 * time.Millisecond
+	p := path(t, delayline.Options{RTT: rtt})
+	l, err := p.Far.Listen()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	err = line.In(A, func() (err error) {
-		// The dialler's own goroutines may run in another namespace; a literal
-		// address needs none.
-		var d net.Dialer
-		near, err = d.DialContext(ctx, "tcp", l.Addr().String())
-		return err
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		c, err := l.Accept()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		_, _ = io.Copy(c, c)
 	})
+	c, err := p.Near.DialContext(t.Context(), "tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if far, err = l.Accept(); err != nil {
-		t.Fatal(err)
+	defer c.Close()
+	fastest := time.Hour
+	for range 5 {
+		began := time.Now()
+		if _, err := c.Write([]byte{1}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		fastest = min(fastest, time.Since(began))
 	}
-	deadline, _ := ctx.Deadline()
-	for _, c := range []net.Conn{near, far} {
-		_ = c.SetDeadline(deadline)
-		t.Cleanup(func() { c.Close() })
+	if fastest < rtt {
+		t.Errorf("a round trip took %v, less than the line's %v", fastest, rtt)
 	}
-	return near, far
+}
+
+func BenchmarkTCP50ms(b *testing.B) {
+	p := path(b, delayline.Options{RTT: 50 * time.Millisecond})
+	l, err := p.Far.Listen()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		c, err := l.Accept()
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		defer c.Close()
+		_, _ = io.Copy(io.Discard, c)
+	})
+	c, err := p.Near.DialContext(b.Context(), "tcp", l.Addr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	buf := make([]byte, 64<<10)
+	b.SetBytes(int64(len(buf)))
+	for b.Loop() {
+		if _, err := c.Write(buf); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

@@ -2,76 +2,76 @@ package delayline
 
 import (
 	"fmt"
-	"net/netip"
+	"net"
 	"os"
 
 	"golang.org/x/sys/unix"
 )
 
-// maxPacket is the largest packet with segmentation offload and the header in
-// front of it that says how to segment.
-const maxPacket = 10 + 64<<10
+const (
+	mtu = 1500
+	// Segmentation offloads: the kernel hands over up to 64 KiB of TCP at once,
+	// with a header that the other device understands (linux/if_tun.h).
+	offloads = unix.TUN_F_CSUM | unix.TUN_F_TSO4
+)
 
-// enter moves the calling thread into a new network namespace.
-func enter() error {
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("new network namespace: %w", err)
-	}
-	return nil
-}
-
-// openTun makes a TUN device in the calling thread's namespace, with addr/24,
-// and brings it up. Packets carry their offload header, so that large segments
-// cross the line whole and cost little CPU.
-func openTun(addr netip.Addr) (*os.File, error) {
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+// openTUN makes and configures a TUN device in the current namespace.
+func openTUN(own, peer net.IP) (*os.File, error) {
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open /dev/net/tun: %w", err)
 	}
-	if err := setUp(fd, addr); err != nil {
-		unix.Close(fd)
+	if err := setUp(fd, own, peer); err != nil {
+		_ = unix.Close(fd)
+		return nil, err
+	}
+	// Non-blocking, so that Close ends a read.
+	if err := unix.SetNonblock(fd, true); err != nil {
+		_ = unix.Close(fd)
 		return nil, err
 	}
 	return os.NewFile(uintptr(fd), "tun"), nil
 }
 
-func setUp(fd int, addr netip.Addr) error {
-	ifr, err := unix.NewIfreq("line0")
+func setUp(fd int, own, peer net.IP) error {
+	const name = "line0"
+	req, err := unix.NewIfreq(name)
 	if err != nil {
 		return err
 	}
-	ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
-	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
-		return fmt.Errorf("make TUN device: %w", err)
+	req.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, req); err != nil {
+		return fmt.Errorf("make the TUN device: %w", err)
 	}
-	if err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, unix.TUN_F_CSUM|unix.TUN_F_TSO4); err != nil {
-		return fmt.Errorf("set TUN offload: %w", err)
+	if err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, offloads); err != nil {
+		return fmt.Errorf("set the TUN device's offloads: %w", err)
 	}
-	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	ctl, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(s)
-	ip := addr.As4()
-	if err := ifr.SetInet4Addr(ip[:]); err != nil {
-		return err
-	}
-	if err := unix.IoctlIfreq(s, unix.SIOCSIFADDR, ifr); err != nil {
-		return fmt.Errorf("set address: %w", err)
-	}
-	if err := ifr.SetInet4Addr([]byte{255, 255, 255, 0}); err != nil {
-		return err
-	}
-	if err := unix.IoctlIfreq(s, unix.SIOCSIFNETMASK, ifr); err != nil {
-		return fmt.Errorf("set netmask: %w", err)
-	}
-	ifr.SetUint32(5000)
-	if err := unix.IoctlIfreq(s, unix.SIOCSIFTXQLEN, ifr); err != nil {
-		return fmt.Errorf("set queue length: %w", err)
-	}
-	ifr.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
-	if err := unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, ifr); err != nil {
-		return fmt.Errorf("bring TUN device up: %w", err)
+	defer func() { _ = unix.Close(ctl) }()
+	for _, step := range []struct {
+		what string
+		call uint
+		set  func(*unix.Ifreq) error
+	}{
+		{"address", unix.SIOCSIFADDR, func(r *unix.Ifreq) error { return r.SetInet4Addr(own.To4()) }},
+		{"peer", unix.SIOCSIFDSTADDR, func(r *unix.Ifreq) error { return r.SetInet4Addr(peer.To4()) }},
+		{"MTU", unix.SIOCSIFMTU, func(r *unix.Ifreq) error { r.SetUint32(mtu); return nil }},
+		{"queue length", unix.SIOCSIFTXQLEN, func(r *unix.Ifreq) error { r.SetUint32(10000); return nil }},
+		{"state", unix.SIOCSIFFLAGS, func(r *unix.Ifreq) error { r.SetUint16(unix.IFF_UP | unix.IFF_POINTOPOINT); return nil }},
+	} {
+		r, err := unix.NewIfreq(name)
+		if err != nil {
+			return err
+		}
+		if err := step.set(r); err != nil {
+			return err
+		}
+		if err := unix.IoctlIfreq(ctl, step.call, r); err != nil {
+			return fmt.Errorf("set the TUN device's %s: %w", step.what, err)
+		}
 	}
 	return nil
 }
