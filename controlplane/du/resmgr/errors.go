@@ -3,24 +3,19 @@ package resmgr
 import (
 	"errors"
 	"fmt"
+
+	"github.com/openpf9/openpf9/internal/httpapi"
 )
 
-type refusal struct {
-	status int
-	err    error
-}
-
-func (r *refusal) Error() string { return r.err.Error() }
-func (r *refusal) Unwrap() error { return r.err }
-
+// refuse returns an error that the client or the host is told.
 func refuse(status int, format string, args ...any) error {
-	return &refusal{status, fmt.Errorf(format, args...)}
+	return &httpapi.Error{Status: status, Message: fmt.Errorf(format, args...).Error()}
 }
 
-// statusOf returns the HTTP status that an error asks for.
+// statusOf returns the HTTP status that an error asks for; 0: none.
 func statusOf(err error) int {
-	if r, ok := errors.AsType[*refusal](err); ok {
-		return r.status
+	if e, ok := errors.AsType[*httpapi.Error](err); ok {
+		return e.Status
 	}
 	return 0
 }

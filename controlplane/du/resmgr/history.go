@@ -84,7 +84,7 @@ func (m *Manager) writeHistory(ctx context.Context, tx *sql.Tx, gone []wire.Host
 	if err != nil {
 		return err
 	}
-	defer put.Close()
+	defer func() { _ = put.Close() }()
 	received := time.Now().UnixNano()
 	for _, b := range waiting {
 		for i := range b.events {
@@ -113,11 +113,11 @@ func (m *Manager) writeHistory(ctx context.Context, tx *sql.Tx, gone []wire.Host
 }
 
 func (m *Manager) loadHistory(ctx context.Context) error {
-	rows, err := m.cfg.DB.QueryContext(ctx, "SELECT host, count(*), max(n) FROM resmgr_event GROUP BY host")
+	rows, err := m.cfg.DB.Read().QueryContext(ctx, "SELECT host, count(*), max(n) FROM resmgr_event GROUP BY host")
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	m.past.count = map[wire.HostID]int{}
 	for rows.Next() {
 		var id string
@@ -169,13 +169,16 @@ func (m *Manager) History(ctx context.Context, q *HistoryQuery) (api.Events, err
 			and(c.column, c.v)
 		}
 	}
+	if m.cfg.DB == nil {
+		return page, nil
+	}
 	m.metrics.statements.Inc()
-	rows, err := m.cfg.DB.QueryContext(ctx, `SELECT n, host, received, epoch, seq, time, type, kind, id, name, detail, lost
+	rows, err := m.cfg.DB.Read().QueryContext(ctx, `SELECT n, host, received, epoch, seq, time, type, kind, id, name, detail, lost
 		FROM resmgr_event WHERE `+strings.Join(where, " AND ")+` ORDER BY n DESC LIMIT `+strconv.Itoa(q.Limit+1), args...)
 	if err != nil {
 		return page, fmt.Errorf("list events: %w", err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	var n int64
 	for rows.Next() {
 		if len(page.Items) == q.Limit {

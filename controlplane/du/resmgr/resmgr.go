@@ -12,7 +12,6 @@ package resmgr
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"log/slog"
 	"net"
@@ -25,6 +24,7 @@ import (
 	"unique"
 
 	"github.com/openpf9/openpf9/internal/api"
+	"github.com/openpf9/openpf9/internal/sqldb"
 	"github.com/openpf9/openpf9/internal/wire"
 )
 
@@ -65,9 +65,11 @@ type Peer struct {
 	Certificate api.Certificate
 }
 
-// Config is what a Manager needs. DB and PeerOf are required.
+// Config is what a Manager needs. PeerOf is required.
 type Config struct {
-	DB *sql.DB
+	// DB keeps the catalogue; it has the tables of Schema. Without one the
+	// catalogue lasts as long as the process and there is no history.
+	DB *sqldb.DB
 	// PeerOf returns the peer of a request that came through a tunnel.
 	PeerOf func(ctx context.Context) (Peer, bool)
 	// Dial reaches a service of a connected host.
@@ -123,7 +125,7 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 		history:  make(chan *historyBatch),
 		watchers: make(chan struct{}, cfg.Limits.Watchers),
 	}
-	if err := m.load(ctx); cfg.DB != nil && err != nil {
+	if err := m.load(ctx); err != nil {
 		return nil, fmt.Errorf("load the catalogue: %w", err)
 	}
 	return m, nil

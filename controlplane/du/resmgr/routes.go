@@ -116,7 +116,9 @@ func (m *Manager) CompatRoutes() []httpapi.Route {
 			httpapi.Route{
 				Pattern: "GET /resmgr/" + v + "/roles", Access: httpapi.Reader, Summary: "List roles",
 				Response: []struct{}{},
-				Do:       func(w http.ResponseWriter, _ *http.Request) error { return writeJSON(w, []struct{}{}) },
+				Do: func(w http.ResponseWriter, _ *http.Request) error {
+					return httpapi.WriteJSON(w, http.StatusOK, []struct{}{})
+				},
 			},
 		)
 	}
@@ -124,7 +126,7 @@ func (m *Manager) CompatRoutes() []httpapi.Route {
 		Pattern: "GET /versions", Access: httpapi.Open, Summary: "List the versions of the API",
 		Response: versions{},
 		Do: func(w http.ResponseWriter, _ *http.Request) error {
-			return writeJSON(w, versions{{"v1", "/resmgr/v1"}, {"v2", "/resmgr/v2"}, {"api/v1", "/api/v1"}})
+			return httpapi.WriteJSON(w, http.StatusOK, versions{{"v1", "/resmgr/v1"}, {"v2", "/resmgr/v2"}, {"api/v1", "/api/v1"}})
 		},
 	})
 }
@@ -186,7 +188,7 @@ func (m *Manager) listHosts(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, &page)
+	return httpapi.WriteJSON(w, http.StatusOK, &page)
 }
 
 func (m *Manager) getHost(w http.ResponseWriter, r *http.Request) error {
@@ -198,7 +200,7 @@ func (m *Manager) getHost(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, &h)
+	return httpapi.WriteJSON(w, http.StatusOK, &h)
 }
 
 func (m *Manager) deleteHost(w http.ResponseWriter, r *http.Request) error {
@@ -222,7 +224,7 @@ func (m *Manager) getResource(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, &v)
+	return httpapi.WriteJSON(w, http.StatusOK, &v)
 }
 
 func (m *Manager) listResources(w http.ResponseWriter, r *http.Request) error {
@@ -242,12 +244,12 @@ func (m *Manager) listResources(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, &page)
+	return httpapi.WriteJSON(w, http.StatusOK, &page)
 }
 
 func (m *Manager) listKinds(w http.ResponseWriter, _ *http.Request) error {
 	k := m.Kinds()
-	return writeJSON(w, &k)
+	return httpapi.WriteJSON(w, http.StatusOK, &k)
 }
 
 func (m *Manager) watch(w http.ResponseWriter, r *http.Request) error {
@@ -272,7 +274,7 @@ func (m *Manager) listEvents(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, &page)
+	return httpapi.WriteJSON(w, http.StatusOK, &page)
 }
 
 // statsFor is how long a host may take to answer, statsMost how much it may say.
@@ -312,7 +314,7 @@ func (m *Manager) vmStats(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return refuse(http.StatusBadGateway, "ask host %s: %w", id, err)
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(res.Body, statsMost+1))
 	switch {
 	case err != nil:
@@ -325,8 +327,8 @@ func (m *Manager) vmStats(w http.ResponseWriter, r *http.Request) error {
 		return refuse(http.StatusBadGateway, "host %s answers something other than JSON", id)
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_, err = w.Write(body)
-	return ignore(err)
+	_, _ = w.Write(body) // the client may be gone
+	return nil
 }
 
 func (m *Manager) compatHosts(w http.ResponseWriter, r *http.Request) error {
@@ -345,7 +347,7 @@ func (m *Manager) compatHosts(w http.ResponseWriter, r *http.Request) error {
 	for i := range all {
 		out = append(out, all[i].compat(now, settings != nil && *settings))
 	}
-	return writeJSON(w, out)
+	return httpapi.WriteJSON(w, http.StatusOK, out)
 }
 
 func (m *Manager) compatHost(w http.ResponseWriter, r *http.Request) error {
@@ -363,18 +365,5 @@ func (m *Manager) compatHost(w http.ResponseWriter, r *http.Request) error {
 	if h == nil {
 		return refuse(http.StatusNotFound, "HostNotFound: no host %s", id)
 	}
-	return writeJSON(w, f.compat(time.Now(), false))
+	return httpapi.WriteJSON(w, http.StatusOK, f.compat(time.Now(), false))
 }
-
-func writeJSON(w http.ResponseWriter, v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_, err = w.Write(append(b, '\n'))
-	return ignore(err)
-}
-
-// ignore drops the error of a write: the client has gone.
-func ignore(error) error { return nil }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/openpf9/openpf9/internal/httpapi"
 	"github.com/openpf9/openpf9/internal/wire"
 )
 
@@ -41,10 +42,12 @@ func message[T any](m *Manager, name string, do func(*http.Request, Peer, *T) (a
 		m.metrics.reports.WithLabelValues(name).Observe(time.Since(start).Seconds())
 		if err != nil {
 			m.log.Warn("message refused", "host", p.Host, "message", name, "err", err)
-			writeError(w, r, err)
+			httpapi.WriteError(w, err)
 			return
 		}
-		writeJSON(w, out)
+		if err := httpapi.WriteJSON(w, http.StatusOK, out); err != nil {
+			m.log.Error("encode an answer", "message", name, "err", err)
+		}
 	})
 }
 
@@ -57,15 +60,4 @@ func decode(w http.ResponseWriter, r *http.Request, v any) error {
 		return refuse(http.StatusBadRequest, "decode message: %w", err)
 	}
 	return nil
-}
-
-func writeError(w http.ResponseWriter, _ *http.Request, err error) {
-	status := statusOf(err)
-	text := err.Error()
-	if status == 0 {
-		status, text = http.StatusInternalServerError, "internal error"
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(map[string]any{"type": "about:blank", "title": http.StatusText(status), "status": status, "detail": text, "message": text})
 }

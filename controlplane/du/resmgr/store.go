@@ -3,12 +3,15 @@ package resmgr
 import (
 	"context"
 	"database/sql"
+	"embed"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 
 	"github.com/openpf9/openpf9/internal/api"
+	"github.com/openpf9/openpf9/internal/sqldb"
 	"github.com/openpf9/openpf9/internal/wire"
 	"github.com/openpf9/openpf9/plugin"
 	"github.com/openpf9/openpf9/plugin/inventory"
@@ -20,6 +23,18 @@ const (
 	flushFor  = 30 * time.Second       // a transaction may take
 	lastFlush = 10 * time.Second       // all of the last ones may take, at the end
 )
+
+//go:embed schema/*.sql
+var files embed.FS
+
+// Schema is the resource manager's part of the database.
+func Schema() sqldb.Schema {
+	sub, err := fs.Sub(files, "schema")
+	if err != nil {
+		panic(err) // a constant path
+	}
+	return sqldb.Schema{Name: "resmgr", Files: sub}
+}
 
 // A record is what the database keeps of a host besides its resources.
 type record struct {
@@ -42,6 +57,10 @@ type record struct {
 // Run writes the catalogue behind until ctx ends, then what is left. Idle
 // hosts cost it no statement.
 func (m *Manager) Run(ctx context.Context) error {
+	if m.cfg.DB == nil {
+		<-ctx.Done()
+		return nil
+	}
 	group := time.NewTimer(groupFor)
 	defer group.Stop()
 	failing := false
@@ -177,32 +196,21 @@ func (m *Manager) flush(ctx context.Context, most time.Duration, waiting []*hist
 	defer cancel()
 	w, err := m.takeWork()
 	if err == nil {
-		if err = m.transact(ctx, func(tx *sql.Tx) error {
+		if err = m.cfg.DB.Tx(ctx, func(tx *sql.Tx) error {
 			if err := m.writeWork(ctx, tx, w); err != nil {
 				return err
 			}
 			return m.writeHistory(ctx, tx, w.gone, waiting)
 		}); err != nil {
 			m.putBack(w)
+		} else {
+			m.metrics.transactions.Inc()
 		}
 	}
 	for _, b := range waiting {
 		b.done <- err // has room
 	}
 	return err
-}
-
-func (m *Manager) transact(ctx context.Context, do func(*sql.Tx) error) error {
-	tx, err := m.cfg.DB.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	if err := do(tx); err != nil {
-		tx.Rollback()
-		return err
-	}
-	m.metrics.transactions.Inc()
-	return tx.Commit()
 }
 
 func (m *Manager) writeWork(ctx context.Context, tx *sql.Tx, w *work) error {
@@ -225,12 +233,12 @@ func (m *Manager) writeWork(ctx context.Context, tx *sql.Tx, w *work) error {
 	if err != nil {
 		return err
 	}
-	defer put.Close()
+	defer func() { _ = put.Close() }()
 	del, err := tx.PrepareContext(ctx, `DELETE FROM resmgr_resource WHERE host = $1 AND kind = $2 AND id = $3`)
 	if err != nil {
 		return err
 	}
-	defer del.Close()
+	defer func() { _ = del.Close() }()
 	for i := range w.hosts {
 		hw := &w.hosts[i]
 		host := string(hw.h.id)
@@ -294,11 +302,11 @@ func (m *Manager) load(ctx context.Context) error {
 }
 
 func (m *Manager) loadHosts(ctx context.Context) error {
-	rows, err := m.cfg.DB.QueryContext(ctx, "SELECT host, doc FROM resmgr_host ORDER BY host")
+	rows, err := m.cfg.DB.Read().QueryContext(ctx, "SELECT host, doc FROM resmgr_host ORDER BY host")
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	now := time.Now()
 	for rows.Next() {
 		var id, doc string
@@ -330,12 +338,12 @@ func (m *Manager) loadHosts(ctx context.Context) error {
 }
 
 func (m *Manager) loadResources(ctx context.Context) error {
-	rows, err := m.cfg.DB.QueryContext(ctx, `SELECT host, kind, id, name, parent_kind, parent_id, source,
+	rows, err := m.cfg.DB.Read().QueryContext(ctx, `SELECT host, kind, id, name, parent_kind, parent_id, source,
 		generation, hash, spec, ext FROM resmgr_resource ORDER BY host, kind, id`)
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	var h *host
 	var pending []entry
 	var kind string

@@ -12,33 +12,27 @@ import (
 
 	_ "embed"
 
+	"github.com/openpf9/openpf9/internal/sqldb"
 	"github.com/openpf9/openpf9/internal/wire"
 	"github.com/openpf9/openpf9/plugin"
 	"github.com/openpf9/openpf9/plugin/inventory"
-	_ "modernc.org/sqlite"
 )
 
-//go:embed schema.sql
-var schemaSQL string
-
-func openDB(t testing.TB, file string) *sql.DB {
+func openDB(t testing.TB, file string) *sqldb.DB {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+file+"?_pragma=journal_mode(WAL)&_pragma=busy_timeout(5000)&_txlock=immediate")
+	db, err := sqldb.Open(t.Context(), file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { db.Close() })
-	var n int
-	if db.QueryRow("SELECT count(*) FROM sqlite_master WHERE name = 'resmgr_host'").Scan(&n); n == 0 {
-		if _, err := db.Exec(schemaSQL); err != nil {
-			t.Fatal(err)
-		}
+	t.Cleanup(func() { _ = db.Close() })
+	if err := db.Migrate(t.Context(), Schema()); err != nil {
+		t.Fatal(err)
 	}
 	return db
 }
 
 // A run is a manager whose store runs until stop.
-func run(t testing.TB, db *sql.DB, lim Limits) (m *Manager, stop func()) {
+func run(t testing.TB, db *sqldb.DB, lim Limits) (m *Manager, stop func()) {
 	t.Helper()
 	m, err := New(t.Context(), Config{DB: db, Limits: lim})
 	if err != nil {
@@ -95,7 +89,10 @@ func TestRestart(t *testing.T) {
 	stop()
 
 	db := openDB(t, file)
-	if _, err := db.Exec("UPDATE resmgr_resource SET spec = '{}' WHERE id = $1", vm(7, "", "").ID); err != nil {
+	if err := db.Tx(t.Context(), func(tx *sql.Tx) error {
+		_, err := tx.Exec("UPDATE resmgr_resource SET spec = '{}' WHERE id = $1", vm(7, "", "").ID)
+		return err
+	}); err != nil {
 		t.Fatal(err)
 	}
 	m, _ = run(t, db, Limits{})

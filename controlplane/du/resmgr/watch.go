@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/openpf9/openpf9/internal/api"
+	"github.com/openpf9/openpf9/internal/httpapi"
 	"github.com/openpf9/openpf9/plugin"
 )
 
@@ -38,8 +39,10 @@ func (m *Manager) Watch(ctx context.Context, w http.ResponseWriter, q *Query, si
 	case m.watchers <- struct{}{}:
 		defer func() { <-m.watchers }()
 	default:
-		w.Header().Set("Retry-After", "5")
-		return refuse(http.StatusServiceUnavailable, "%d watches are running, no more are served", cap(m.watchers))
+		return &httpapi.Error{
+			Status: http.StatusServiceUnavailable, RetryAfter: 5 * time.Second,
+			Message: fmt.Sprintf("%d watches are running, no more are served", cap(m.watchers)),
+		}
 	}
 	wa := &watcher{m: m, f: newFilter(q), w: w, rc: http.NewResponseController(w)}
 	wa.json = json.NewEncoder(&wa.buf)
