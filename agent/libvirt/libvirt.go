@@ -29,7 +29,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"path/filepath"
 	"sync"
 	"time"
 )
@@ -126,34 +125,46 @@ func (c *Conn) Close() error {
 }
 
 // session returns the live session that serves r, and connects if there is none.
+// Of several callers one connects, and the others share what comes of it.
 func (c *Conn) session(ctx context.Context, r role) (*session, error) {
 	targets, r, err := findTargets(c.opts, r)
 	if err != nil {
 		return nil, err
 	}
 	l := c.links[r]
+	s, seen, err := l.live()
+	if s != nil || err != nil {
+		return s, err
+	}
 	select {
 	case l.gate <- struct{}{}:
 		defer func() { <-l.gate }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	if s := l.live(); s != nil {
-		return s, nil
+	s, tries, err := l.live()
+	if s != nil || err != nil {
+		return s, err
 	}
-	s, err := c.connect(ctx, targets)
+	if tries != seen {
+		return nil, l.failure()
+	}
+	s, err = c.connect(ctx, targets)
+	if err == nil && r == roleVMs {
+		err = c.subscribe(ctx, s)
+	}
+	if err == nil {
+		err = l.set(s)
+	}
 	if err != nil {
-		return nil, err
-	}
-	if !l.set(s) {
-		s.close()
-		return nil, errClosed
-	}
-	if r == roleVMs {
-		if err := c.subscribe(ctx, s); err != nil {
+		if s != nil {
 			s.cut(err)
-			return nil, err
+			s.wait()
 		}
+		if ctx.Err() == nil {
+			l.fail(err)
+		}
+		return nil, err
 	}
 	c.log.Info("libvirt connected", "socket", s.target.socket, "uri", s.target.uri)
 	return s, nil
@@ -167,26 +178,45 @@ type link struct {
 
 	mu      sync.Mutex // guards the fields below
 	current *session   // may be down
+	failed  error      // of the last attempt to connect that failed by itself
+	tries   int        // that failed so
 	closed  bool
 }
 
-// live returns the session unless it is down.
-func (l *link) live() *session {
+// live returns the session unless it is down, and how many attempts to connect
+// have failed.
+func (l *link) live() (*session, int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.current == nil || l.current.isDown() {
-		return nil
+	if l.closed {
+		return nil, l.tries, errClosed
 	}
-	return l.current
+	if l.current == nil || l.current.isDown() {
+		return nil, l.tries, nil
+	}
+	return l.current, l.tries, nil
+}
+
+func (l *link) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.failed = err
+	l.tries++
+}
+
+func (l *link) failure() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed
 }
 
 // set puts s in the place of a session that is down, and waits for that one's
-// goroutines. It reports false after close.
-func (l *link) set(s *session) bool {
+// goroutines.
+func (l *link) set(s *session) error {
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
-		return false
+		return errClosed
 	}
 	old := l.current
 	l.current = s
@@ -194,7 +224,7 @@ func (l *link) set(s *session) bool {
 	if old != nil {
 		old.wait()
 	}
-	return true
+	return nil
 }
 
 func (l *link) close() {
@@ -206,5 +236,3 @@ func (l *link) close() {
 		s.close()
 	}
 }
-
-func join(dir, name string) string { return filepath.Join(dir, name) }

@@ -222,7 +222,7 @@ func (s *session) ping(every, limit time.Duration) {
 		})
 		_, err := s.lib.ConnectGetLibVersion()
 		late.Stop()
-		if err != nil {
+		if _, answered := errors.AsType[rpc.Error](err); err != nil && !answered {
 			s.cut(fmt.Errorf("ping libvirt: %w", err))
 		}
 	}

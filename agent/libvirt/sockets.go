@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 )
 
 // A role is a part of libvirt that may have a daemon of its own.
@@ -30,8 +31,8 @@ func findTargets(o Options, r role) ([]target, role, error) {
 	if o.Socket != "" {
 		return []target{{o.Socket, o.URI}}, roleVMs, nil
 	}
-	monolithic := present(o.URI, join(o.RunDir, "libvirt-sock-ro"), join(o.RunDir, "libvirt-sock"))
-	modular := present(o.URI, join(o.RunDir, "virtqemud-sock-ro"), join(o.RunDir, "virtqemud-sock"))
+	monolithic := present(o.URI, filepath.Join(o.RunDir, "libvirt-sock-ro"), filepath.Join(o.RunDir, "libvirt-sock"))
+	modular := present(o.URI, filepath.Join(o.RunDir, "virtqemud-sock-ro"), filepath.Join(o.RunDir, "virtqemud-sock"))
 	if r == roleVMs || len(modular) == 0 {
 		all := append(modular, monolithic...)
 		if len(all) == 0 {
@@ -40,7 +41,7 @@ func findTargets(o Options, r role) ([]target, role, error) {
 		return all, roleVMs, nil
 	}
 	uri := string(r) + ":///system"
-	own := present(uri, join(o.RunDir, "virt"+string(r)+"d-sock-ro"), join(o.RunDir, "virt"+string(r)+"d-sock"))
+	own := present(uri, filepath.Join(o.RunDir, "virt"+string(r)+"d-sock-ro"), filepath.Join(o.RunDir, "virt"+string(r)+"d-sock"))
 	if len(own) > 0 {
 		return own, r, nil
 	}
