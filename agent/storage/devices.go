@@ -66,7 +66,7 @@ func (d *Devices) read(ctx context.Context) ([]device, error) {
 	if err != nil {
 		return nil, err
 	}
-	mounts, err := d.mounts()
+	mounts, err := readMountPoints(d.Root)
 	if err != nil {
 		return nil, err
 	}
@@ -226,8 +226,8 @@ func lower(b block) []string {
 // paths, to mount points.
 type mountPoints map[string][]string
 
-func (d *Devices) mounts() (mountPoints, error) {
-	b, err := os.ReadFile(under(d.Root, "/proc/self/mountinfo"))
+func readMountPoints(root string) (mountPoints, error) {
+	b, err := os.ReadFile(under(root, "/proc/self/mountinfo"))
 	if err != nil {
 		return nil, err
 	}

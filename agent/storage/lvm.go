@@ -25,7 +25,7 @@ import (
 // and an error that wraps [fs.ErrPermission] where there is one whose group
 // neither way can be learnt: a list without it would look like its removal.
 type LVM struct {
-	// Root is prefixed to /sys, /run, /dev and /etc; empty means "/".
+	// Root is prefixed to /sys, /proc, /run, /dev and /etc; empty means "/".
 	Root string
 	// Timeout is how long one device may take to answer; 0 means 2 s.
 	Timeout time.Duration
@@ -86,13 +86,22 @@ type lvmVolume struct {
 	err   error // why the label could not be read; then only udev vouches for it
 }
 
-// scan looks at all block devices. Where udev has looked before, only those
-// that it found to be physical volumes are opened.
+// scan looks at all block devices that are neither mounted nor divided. Where
+// udev has looked before, only those that it found to be physical volumes are
+// opened.
 func (l *LVM) scan(ctx context.Context) (lvmScan, error) {
 	s := lvmScan{volumes: make(map[string]lvmVolume), active: make(map[string]bool)}
 	names, err := blockNames(l.Root)
 	if err != nil {
 		return s, err
+	}
+	mounts, err := readMountPoints(l.Root)
+	if err != nil {
+		return s, err
+	}
+	divided := make(map[string]bool) // disks with partitions
+	for _, name := range names {
+		divided[newBlock(l.Root, name).parent()] = true
 	}
 	for _, name := range names {
 		if ctx.Err() != nil {
@@ -103,9 +112,10 @@ func (l *LVM) scan(ctx context.Context) (lvmScan, error) {
 			s.active[uuid[:64]] = true
 		}
 		udev := readUdev(l.Root, b.dev())
-		if kind := deviceType(b); kind == "" || kind == "rom" || b.number("size") == 0 ||
+		kind := deviceType(b)
+		if kind == "" || kind == "rom" || b.number("size") == 0 || divided[name] || len(mounts.of(b)) != 0 ||
 			udev["ID_FS_TYPE"] != "" && udev["ID_FS_TYPE"] != "LVM2_member" {
-			continue
+			continue // it cannot be a physical volume
 		}
 		v := lvmVolume{path: b.path()}
 		v.label, v.err = l.flights.do(ctx, name, cmp.Or(l.Timeout, 2*time.Second), func() (lvmLabel, error) {

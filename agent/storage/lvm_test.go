@@ -48,6 +48,7 @@ type lvmHost struct {
 
 func newLVMHost(t *testing.T) lvmHost {
 	h := lvmHost{t.TempDir(), t}
+	h.write("proc/self/mountinfo", "")
 	for i, name := range []string{"sda", "sdb"} {
 		h.write("sys/class/block/"+name+"/size", "131072\n")
 		h.write("sys/class/block/"+name+"/dev", fmt.Sprintf("8:%d\n", i))
