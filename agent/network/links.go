@@ -3,7 +3,6 @@ package network
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -11,19 +10,11 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
-	"time"
 
 	"github.com/vishvananda/netlink"
 
 	"github.com/openpf9/openpf9/plugin"
 	"github.com/openpf9/openpf9/plugin/inventory"
-)
-
-const (
-	// dumpTimeout bounds each question to the kernel.
-	dumpTimeout = 5 * time.Second
-	// dumpTries is how often a dump is repeated that changes kept interrupting.
-	dumpTries = 5
 )
 
 // Links lists every link of the host with its addresses, taps of virtual
@@ -54,19 +45,11 @@ func (l *Links) log() *slog.Logger {
 
 // List emits links and default routes.
 func (l *Links) List(ctx context.Context, emit func(plugin.Resource)) error {
-	h, err := netlink.NewHandle(syscall.NETLINK_ROUTE)
-	if err != nil {
-		return fmt.Errorf("open rtnetlink: %w", err)
-	}
-	defer h.Close()
-	if err := h.SetSocketTimeout(dumpTimeout); err != nil {
-		return fmt.Errorf("set rtnetlink timeout: %w", err)
-	}
-	links, err := dump(ctx, "links", h.LinkList)
+	links, err := dump(ctx, "links", dumpLinks)
 	if err != nil {
 		return err
 	}
-	addrs, err := dump(ctx, "addresses", func() ([]netlink.Addr, error) { return h.AddrList(nil, netlink.FAMILY_ALL) })
+	addrs, err := dump(ctx, "addresses", dumpAddrs)
 	if err != nil {
 		return err
 	}
@@ -82,25 +65,6 @@ func (l *Links) List(ctx context.Context, emit func(plugin.Resource)) error {
 		emit(r)
 	}
 	return ctx.Err()
-}
-
-// dump repeats ask while changes interrupt it: the kernel then says that what
-// it returned may have holes.
-func dump[T any](ctx context.Context, what string, ask func() ([]T, error)) ([]T, error) {
-	var err error
-	for range dumpTries {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		var all []T
-		if all, err = ask(); err == nil {
-			return all, nil
-		}
-		if !errors.Is(err, netlink.ErrDumpInterrupted) {
-			break
-		}
-	}
-	return nil, fmt.Errorf("list %s: %w", what, err)
 }
 
 // table is one look at all links, by index and by name.
@@ -167,7 +131,7 @@ func (t *table) resources() []plugin.Resource {
 	ids := make([]string, len(t.links))
 	used := make(map[string]int)
 	for i, l := range t.links {
-		ids[i] = t.id(l.Attrs())
+		ids[i] = t.id(l)
 		used[ids[i]]++
 	}
 	out := make([]plugin.Resource, len(t.links))
@@ -185,8 +149,9 @@ func (t *table) resources() []plugin.Resource {
 	return out
 }
 
-func (t *table) id(a *netlink.LinkAttrs) string {
-	if t.sys.hardware(a) {
+func (t *table) id(l netlink.Link) string {
+	a := l.Attrs()
+	if t.sys.hardware(l) {
 		if mac := t.sys.permanentMAC(a); len(mac) != 0 {
 			return "mac/" + mac.String()
 		}
@@ -207,7 +172,7 @@ func (t *table) link(l netlink.Link) inventory.Link {
 		Master:    t.names[a.MasterIndex],
 		Addresses: t.addrs[a.Index],
 	}
-	hardware := t.sys.hardware(a)
+	hardware := t.sys.hardware(l)
 	if hardware {
 		out.Driver = t.sys.driver(a.Name)
 	}

@@ -383,9 +383,9 @@ func TestSysfsOfANIC(t *testing.T) {
 	must(t, os.WriteFile(dir+"/speed", []byte("10000\n"), 0o600))
 	must(t, os.WriteFile(dir+"/addr_assign_type", []byte("0\n"), 0o600))
 	s := sysfs(root)
-	a := &netlink.LinkAttrs{Name: "ens1", HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}}
-	got := strings.Join([]string{s.driver("ens1"), s.permanentMAC(a).String()}, " ")
-	if want := "ixgbe 02:00:00:00:00:01"; got != want || s.speed("ens1") != 10000 || !s.hardware(a) {
-		t.Errorf("driver, address = %q, speed = %d, hardware = %v", got, s.speed("ens1"), s.hardware(a))
+	l := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: "ens1", HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}}}
+	got := strings.Join([]string{s.driver("ens1"), s.permanentMAC(l.Attrs()).String()}, " ")
+	if want := "ixgbe 02:00:00:00:00:01"; got != want || s.speed("ens1") != 10000 || !s.hardware(l) {
+		t.Errorf("driver, address = %q, speed = %d, hardware = %v", got, s.speed("ens1"), s.hardware(l))
 	}
 }

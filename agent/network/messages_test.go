@@ -2,6 +2,7 @@ package network
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 	"syscall"
 	"testing"
@@ -17,7 +18,6 @@ import (
 // Many a kernel that tests run on has no VLANs and no bonds. Their messages are
 // put together here as <linux/if_link.h> lays them out.
 
-func u32(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }
 func u16(v uint16) []byte { return binary.NativeEndian.AppendUint16(nil, v) }
 
 func zeroEnded(s string) []byte { return append([]byte(s), 0) }
@@ -150,4 +150,21 @@ func FuzzParseRoute(f *testing.F) {
 			newTable(nil, nil, "").routes(routes)
 		}
 	})
+}
+
+func TestAnInterruptedDumpIsRepeated(t *testing.T) {
+	asked := 0
+	got, err := dump(t.Context(), "links", func() ([]int, error) {
+		if asked++; asked < 3 {
+			return []int{1}, netlink.ErrDumpInterrupted
+		}
+		return []int{1, 2}, nil
+	})
+	if err != nil || len(got) != 2 {
+		t.Errorf("dump = %v, %v, want the whole of the third try", got, err)
+	}
+	_, err = dump(t.Context(), "links", func() ([]int, error) { return nil, netlink.ErrDumpInterrupted })
+	if !errors.Is(err, netlink.ErrDumpInterrupted) {
+		t.Errorf("dump that is always interrupted = %v, want the error, never a part", err)
+	}
 }

@@ -49,42 +49,24 @@ func defaultRoutes() ([]route, error) {
 }
 
 func dumpDefaults(family uint8) ([]route, error) {
-	s, err := nl.GetNetlinkSocketAt(-1, -1, syscall.NETLINK_ROUTE)
-	if err != nil {
-		return nil, err
-	}
-	defer s.Close()
-	limit := nl.SocketTimeoutTv
-	limit.Sec, limit.Usec = int64(dumpTimeout.Seconds()), 0
-	if err := errors.Join(s.SetSendTimeout(&limit), s.SetReceiveTimeout(&limit)); err != nil {
-		return nil, err
-	}
-	// With strict checking the kernel itself leaves the other tables out; one
-	// that is too old to know the option sends them all.
-	_ = syscall.SetsockoptInt(s.GetFd(), solNetlink, netlinkGetStrictChk, 1)
-	req := nl.NewNetlinkRequest(syscall.RTM_GETROUTE, syscall.NLM_F_DUMP)
-	req.Sockets = map[int]*nl.SocketHandle{syscall.NETLINK_ROUTE: {Socket: s}}
 	msg := &nl.RtMsg{}
 	msg.Family, msg.Table = family, syscall.RT_TABLE_MAIN
-	req.AddData(msg)
 	var routes []route
 	var bad error
-	err = req.ExecuteIter(syscall.NETLINK_ROUTE, syscall.RTM_NEWROUTE, func(m []byte) bool {
+	err := request(syscall.RTM_GETROUTE, syscall.RTM_NEWROUTE, func(m []byte) bool {
 		if !isDefault(m, family) {
 			return true
 		}
 		hops, err := parseRoute(m)
 		routes, bad = append(routes, hops...), errors.Join(bad, err)
 		return bad == nil
-	})
+	}, msg)
 	return routes, errors.Join(err, bad)
 }
 
 const (
-	solNetlink          = 270
-	netlinkGetStrictChk = 12
-	sizeofRtMsg         = 12
-	sizeofNextHop       = 8
+	sizeofRtMsg   = 12
+	sizeofNextHop = 8
 )
 
 // isDefault looks at a struct rtmsg: destination length at 1, table at 4, type

@@ -27,10 +27,11 @@ func (s sysfs) read(name string, rest ...string) string {
 }
 
 // hardware tells a device that sits on a bus from a virtual one. Kernels before
-// 5.14 do not say it over rtnetlink.
-func (s sysfs) hardware(a *netlink.LinkAttrs) bool {
-	if a.ParentDev != "" {
-		return true
+// 5.14 do not say it over rtnetlink; drivers of virtual links name their kind.
+func (s sysfs) hardware(l netlink.Link) bool {
+	a := l.Attrs()
+	if a.ParentDev != "" || l.Type() != "device" {
+		return a.ParentDev != ""
 	}
 	_, err := os.Lstat(s.path(a.Name, "device"))
 	return err == nil
