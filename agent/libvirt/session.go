@@ -110,7 +110,7 @@ func (s *session) start(f func()) bool {
 
 // lost is called by the guard when reading fails.
 func (s *session) lost(err error) {
-	if errors.Is(err, io.EOF) {
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
 		err = errors.New("the daemon closed the connection")
 	}
 	s.cut(fmt.Errorf("libvirt connection lost: %w", err))
