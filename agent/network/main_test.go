@@ -21,7 +21,9 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	fuzzing := flag.Lookup("test.fuzz").Value.String() != ""
 	if os.Getenv(privateEnv) == "" && os.Geteuid() == 0 && !fuzzing {
-		os.Exit(again())
+		if code, ok := again(); ok {
+			os.Exit(code)
+		}
 	}
 	if os.Getenv(privateEnv) != "" {
 		if err := showOwnSys(); err != nil {
@@ -32,21 +34,21 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func again() int {
+// again returns false if name spaces may not be made here.
+func again() (code int, ok bool) {
 	runtime.LockOSThread() // Pdeathsig is about the thread that forks
+	defer runtime.UnlockOSThread()
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), privateEnv+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
-	err := cmd.Run()
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		return exit.ExitCode()
+	if cmd.Start() != nil {
+		return 0, false
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "start again in private name spaces:", err)
-		return 1
+	if exit, ok := errors.AsType[*exec.ExitError](cmd.Wait()); ok {
+		return exit.ExitCode(), true
 	}
-	return 0
+	return 0, true
 }
 
 // showOwnSys mounts a /sys that shows this network name space, and turns

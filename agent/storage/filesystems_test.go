@@ -163,8 +163,8 @@ func hinted(t *testing.T, hints <-chan struct{}, what string) {
 }
 
 func TestMountsAreHinted(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root, to mount")
+	if os.Getenv(privateEnv) == "" {
+		t.Skip("needs root, for a mount name space of its own")
 	}
 	for name, w := range map[string]plugin.Watcher{"file systems": &Filesystems{}, "devices": &Devices{}} {
 		t.Run(name, func(t *testing.T) {
