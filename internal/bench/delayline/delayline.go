@@ -75,7 +75,7 @@ type End struct {
 
 // Listen listens on the end's address and any free port.
 func (e *End) Listen() (l net.Listener, err error) {
-	err = e.inside(func() error {
+	err = e.Inside(func() error {
 		l, err = net.Listen("tcp4", net.JoinHostPort(e.IP.String(), "0"))
 		return err
 	})
@@ -85,7 +85,7 @@ func (e *End) Listen() (l net.Listener, err error) {
 // DialContext dials from this end; the address must be a literal one. It has
 // the form of net.Dialer's method, for TLS and WebSocket dialers.
 func (e *End) DialContext(ctx context.Context, network, address string) (c net.Conn, err error) {
-	err = e.inside(func() error {
+	err = e.Inside(func() error {
 		var d net.Dialer
 		c, err = d.DialContext(ctx, network, address)
 		return err
@@ -93,9 +93,9 @@ func (e *End) DialContext(ctx context.Context, network, address string) (c net.C
 	return c, err
 }
 
-// inside runs f with this goroutine's thread in the end's namespace. A socket
+// Inside runs f with its thread in the end's namespace. A socket or a process
 // stays in the namespace where it was made.
-func (e *End) inside(f func() error) error {
+func (e *End) Inside(f func() error) error {
 	return inNamespace(func() error {
 		if err := unix.Setns(e.ns, unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("enter the namespace: %w", err)
