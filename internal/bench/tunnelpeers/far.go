@@ -3,32 +3,25 @@ package main
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/openpf9/openpf9/internal/bench/delayline"
 )
 
-// oneWay is the delay line's delay in each direction.
-const oneWay = 25 * time.Millisecond
-
 // far runs the rows through a round trip of 50 ms.
 func (r *runner) far(ctx context.Context, o options) error {
-	line, err := delayline.New(oneWay)
+	path, err := delayline.New(delayline.Options{RTT: 50 * time.Millisecond})
 	if err != nil {
 		return err
 	}
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer line.Close()
-	wg.Go(func() { _ = line.Run(ctx) })
+	defer path.Close()
 	at := place{
-		host: delayline.A.Addr().String(),
+		host: path.Near.IP.String(),
 		in: func(role Role, f func() error) error {
 			if role == RoleDU {
-				return line.In(delayline.A, f)
+				return path.Near.Inside(f)
 			}
-			return line.In(delayline.B, f)
+			return path.Far.Inside(f)
 		},
 	}
 	for i := range o.farRounds {

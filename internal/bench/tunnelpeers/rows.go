@@ -18,9 +18,9 @@ type plan struct {
 func fullPlan() plan {
 	return plan{
 		warm: 250 * time.Millisecond, window: 800 * time.Millisecond,
-		ping: time.Second, open: 800 * time.Millisecond, duplex: 2 * time.Second,
+		ping: 800 * time.Millisecond, open: 700 * time.Millisecond, duplex: 1500 * time.Millisecond,
 		stall:   800 * time.Millisecond,
-		farWarm: 2500 * time.Millisecond, farWindow: 2500 * time.Millisecond,
+		farWarm: 2 * time.Second, farWindow: 2 * time.Second,
 		sessions: 1000, workers: 32,
 	}
 }
@@ -28,7 +28,7 @@ func fullPlan() plan {
 func quickPlan() plan {
 	p := fullPlan()
 	p.window, p.ping, p.open, p.duplex = 500*time.Millisecond, 600*time.Millisecond, 500*time.Millisecond, time.Second
-	p.farWarm, p.farWindow = 2*time.Second, 1500*time.Millisecond
+	p.farWarm, p.farWindow = 1500*time.Millisecond, 1500*time.Millisecond
 	return p
 }
 

@@ -24,6 +24,12 @@ type runner struct {
 // order, before the next row, so that what else the machine does at the time
 // meets them alike.
 func (r *runner) round(ctx context.Context, rows []row, at place, what string) {
+	rows = slices.DeleteFunc(rows, func(x row) bool {
+		return r.groups != nil && !slices.Contains(r.groups, x.group)
+	})
+	if len(rows) == 0 {
+		return
+	}
 	start := time.Now()
 	pairs := map[string]*pair{}
 	defer func() {
@@ -32,9 +38,6 @@ func (r *runner) round(ctx context.Context, rows []row, at place, what string) {
 		}
 	}()
 	for _, x := range rows {
-		if r.groups != nil && !slices.Contains(r.groups, x.group) {
-			continue
-		}
 		order := slices.Clone(r.stacks)
 		rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 		for _, s := range order {

@@ -18,8 +18,8 @@ import (
 // that a row with one stream is one TLS connection and a row with eight is
 // eight.
 type rawStack struct {
-	mu    sync.Mutex
-	port  int // the agent's; 0 until the first session
+	mu   sync.Mutex
+	port int // the agent's; 0 until the first session
 }
 
 func (s *rawStack) Listen(l net.Listener, c *tls.Config, up func(Opener)) (io.Closer, error) {
