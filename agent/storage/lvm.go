@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/openpf9/openpf9/plugin"
@@ -81,58 +82,84 @@ type lvmScan struct {
 
 // lvmVolume is a physical volume that was seen.
 type lvmVolume struct {
-	path  string // of its device
+	name  string            // kernel name of its device
+	path  string            // of its device
+	udev  map[string]string // nil where udev has not looked
 	label lvmLabel
 	err   error // why the label could not be read; then only udev vouches for it
 }
 
 // scan looks at all block devices that are neither mounted nor divided. Where
 // udev has looked before, only those that it found to be physical volumes are
-// opened.
+// opened, a few at a time: each may hang.
 func (l *LVM) scan(ctx context.Context) (lvmScan, error) {
 	s := lvmScan{volumes: make(map[string]lvmVolume), active: make(map[string]bool)}
-	names, err := blockNames(l.Root)
+	candidates, err := s.candidates(l.Root)
 	if err != nil {
 		return s, err
 	}
-	mounts, err := readMountPoints(l.Root)
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, 8)
+	for i := range candidates {
+		slots <- struct{}{} // freed within Timeout
+		wg.Go(func() {
+			defer func() { <-slots }()
+			l.open(ctx, &candidates[i])
+		})
+	}
+	wg.Wait()
+	for _, v := range candidates {
+		if v.err != nil && v.udev == nil && errors.Is(v.err, fs.ErrPermission) {
+			s.blind = v.err
+		}
+		if v.label.uuid != "" { // else it is none, or nobody says that it is one
+			s.add(v)
+		}
+	}
+	return s, ctx.Err()
+}
+
+// candidates returns the devices that may be physical volumes, and notes which
+// logical volumes are active.
+func (s *lvmScan) candidates(root string) ([]lvmVolume, error) {
+	names, err := blockNames(root)
 	if err != nil {
-		return s, err
+		return nil, err
+	}
+	mounts, err := readMountPoints(root)
+	if err != nil {
+		return nil, err
 	}
 	divided := make(map[string]bool) // disks with partitions
 	for _, name := range names {
-		divided[newBlock(l.Root, name).parent()] = true
+		divided[newBlock(root, name).parent()] = true
 	}
+	var all []lvmVolume
 	for _, name := range names {
-		if ctx.Err() != nil {
-			return s, ctx.Err()
-		}
-		b := newBlock(l.Root, name)
+		b := newBlock(root, name)
 		if uuid, ok := strings.CutPrefix(b.read("dm", "uuid"), "LVM-"); ok && len(uuid) >= 64 {
 			s.active[uuid[:64]] = true
 		}
-		udev := readUdev(l.Root, b.dev())
 		kind := deviceType(b)
-		if kind == "" || kind == "rom" || b.number("size") == 0 || divided[name] || len(mounts.of(b)) != 0 ||
-			udev["ID_FS_TYPE"] != "" && udev["ID_FS_TYPE"] != "LVM2_member" {
-			continue // it cannot be a physical volume
+		if kind == "" || kind == "rom" || b.number("size") == 0 || divided[name] || len(mounts.of(b)) != 0 {
+			continue
 		}
-		v := lvmVolume{path: b.path()}
-		v.label, v.err = l.flights.do(ctx, name, cmp.Or(l.Timeout, 2*time.Second), func() (lvmLabel, error) {
-			return openLabel(under(l.Root, "/dev/"+strings.ReplaceAll(name, "!", "/")))
-		})
-		if v.err != nil && udev["ID_FS_TYPE"] == "LVM2_member" {
-			v.label.uuid = bare(udev["ID_FS_UUID"])
+		v := lvmVolume{name: name, path: b.path(), udev: readUdev(root, b.dev())}
+		if t := v.udev["ID_FS_TYPE"]; t == "" || t == "LVM2_member" {
+			all = append(all, v)
 		}
-		if v.err != nil && udev == nil && errors.Is(v.err, fs.ErrPermission) {
-			s.blind = v.err
-		}
-		if v.label.uuid == "" {
-			continue // it is none, or nobody says that it is one
-		}
-		s.add(v)
 	}
-	return s, nil
+	return all, nil
+}
+
+// open fills in the label, or what udev knows of it.
+func (l *LVM) open(ctx context.Context, v *lvmVolume) {
+	v.label, v.err = l.flights.do(ctx, v.name, cmp.Or(l.Timeout, 2*time.Second), func() (lvmLabel, error) {
+		return openLabel(under(l.Root, "/dev/"+strings.ReplaceAll(v.name, "!", "/")))
+	})
+	if v.err != nil && v.udev["ID_FS_TYPE"] == "LVM2_member" {
+		v.label.uuid = bare(v.udev["ID_FS_UUID"])
+	}
 }
 
 // add keeps one of several devices that show the same volume, such as the paths
@@ -183,7 +210,7 @@ func (l *LVM) groups(s lvmScan) ([]volumeGroup, error) {
 		}
 		take(g)
 	}
-	if open := s.open(covered, found); open != nil {
+	if why := s.unknown(covered, found); why != nil {
 		backups, err := readBackups(under(l.Root, "/etc/lvm/backup"))
 		for _, g := range backups {
 			_, known := found[g.uuid]
@@ -191,7 +218,7 @@ func (l *LVM) groups(s lvmScan) ([]volumeGroup, error) {
 				take(g)
 			}
 		}
-		if still := s.open(covered, found); still != nil {
+		if still := s.unknown(covered, found); still != nil {
 			return nil, remedy(still, err)
 		}
 	}
@@ -218,9 +245,9 @@ type permission struct{ error }
 
 func (permission) Is(target error) bool { return target == fs.ErrPermission }
 
-// open returns why the metadata is not yet complete: a volume whose group is
+// unknown returns why the metadata is not yet complete: a volume whose group is
 // not known, or an active logical volume of a group that is not.
-func (s lvmScan) open(covered map[string]bool, found map[string]volumeGroup) error {
+func (s lvmScan) unknown(covered map[string]bool, found map[string]volumeGroup) error {
 	var errs error
 	for _, id := range sortedKeys(s.volumes) {
 		if v := s.volumes[id]; v.err != nil && !covered[id] {
