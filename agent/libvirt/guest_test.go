@@ -7,9 +7,12 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/openpf9/openpf9/internal/testlibvirt"
 	"github.com/openpf9/openpf9/plugin"
@@ -214,35 +217,50 @@ func TestGuestThatDiesAroundARestartOfTheDaemonIsNoticed(t *testing.T) {
 	}
 }
 
-func TestHungGuestBlocksNoList(t *testing.T) {
+func TestHungGuestHoldsUpNobodyElse(t *testing.T) {
 	d := testlibvirt.Start(t)
 	c := dial(t, d.Socket(), "qemu:///session")
-	must(t, d.Define(testlibvirt.GuestXML("a", "")))
-	must(t, d.Start("a"))
+	for _, name := range []string{"a", "b"} {
+		must(t, d.Define(testlibvirt.GuestXML(name, "")))
+		must(t, d.Start(name))
+	}
 	_, err := c.Stats(t.Context()) // libvirt's first takes 2 s
 	must(t, err)
 	pid, err := d.GuestPID("a")
 	must(t, err)
 	must(t, syscall.Kill(pid, syscall.SIGSTOP))
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	if _, err := c.Stats(ctx); err == nil {
-		t.Error("Stats with a hung guest succeeds, want an error")
+	stats := func(limit time.Duration) (int, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), limit)
+		defer cancel()
+		s, err := c.Stats(ctx)
+		told := 0
+		for _, vm := range s {
+			if vm.State == inventory.VMRunning && vm.VCPUs == 1 {
+				told++
+			}
+		}
+		return told, err
+	}
+	if _, err := stats(300 * time.Millisecond); err == nil {
+		t.Error("Stats succeeds while a guest begins to hang, want an error")
+	}
+	if told, err := stats(5 * time.Second); err != nil || told == 0 {
+		t.Errorf("Stats of a hung guest and another tells of %d, %v, want the other", told, err)
 	}
 	start := time.Now()
 	all := list(t, c.VMs())
-	if r, ok := all["compute.vm a"]; !ok || r.Spec.(inventory.VM).State != inventory.VMRunning {
-		t.Errorf("list %v, want the hung guest running", all)
+	for _, name := range []string{"a", "b"} {
+		if r, ok := all["compute.vm "+name]; !ok || r.Spec.(inventory.VM).State != inventory.VMRunning {
+			t.Errorf("list %v, want %s running", all, name)
+		}
 	}
 	if took := time.Since(start); took > time.Second {
 		t.Errorf("List took %v with a hung guest, want at most 1 s", took)
 	}
 	must(t, syscall.Kill(pid, syscall.SIGCONT))
-	until(t, "statistics", 10*time.Second, func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		s, err := c.Stats(ctx)
-		return err == nil && len(s) == 1 && s[0].State == inventory.VMRunning && s[0].CPUTimeNanoseconds > 0
+	until(t, "statistics of both", 10*time.Second, func() bool {
+		told, err := stats(time.Second)
+		return err == nil && told == 2
 	})
 }
 
@@ -271,4 +289,46 @@ func TestDisksHaveTheirSizes(t *testing.T) {
 	if len(s) != 1 || len(s[0].Disks) != 1 || s[0].Disks[0].Target != "vda" {
 		t.Errorf("statistics %+v, want those of vda", s)
 	}
+}
+
+// While the daemon dies and comes back, a list is right or an error.
+func TestNoListIsShort(t *testing.T) {
+	d := testlibvirt.Start(t)
+	for _, name := range []string{"a", "b", "c"} {
+		must(t, d.Define(testlibvirt.GuestXML(name, "")))
+	}
+	must(t, d.Start("a"))
+	c := dial(t, d.Socket(), "qemu:///session")
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	var good, bad atomic.Int64
+	for range 3 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				found := make(map[string]string)
+				err := c.VMs().List(ctx, func(r plugin.Resource) { found[r.Name] = r.Spec.(inventory.VM).State })
+				if err != nil {
+					bad.Add(1)
+					continue
+				}
+				good.Add(1)
+				want := map[string]string{"a": inventory.VMRunning, "b": inventory.VMShutOff, "c": inventory.VMShutOff}
+				if diff := cmp.Diff(want, found); diff != "" {
+					t.Errorf("a list without an error is not right (-want +got):\n%s", diff)
+				}
+			}
+		})
+	}
+	restarts := 5
+	if *long {
+		restarts = 200
+	}
+	for range restarts {
+		before := good.Load()
+		until(t, "some lists", 20*time.Second, func() bool { return good.Load() > before+10 })
+		must(t, d.Restart())
+	}
+	cancel()
+	wg.Wait()
+	t.Logf("%d restarts: %d good lists, %d errors", restarts, good.Load(), bad.Load())
 }

@@ -20,7 +20,7 @@ type session struct {
 	target target
 	lib    *rpc.Libvirt
 	conn   net.Conn
-	slot   chan struct{}  // held by the one call that may wait for a guest
+	slots  chan struct{}  // one held by each call that may wait for a guest
 	down   chan struct{}  // closed by the first cut
 	wg     sync.WaitGroup // only start adds to it
 
@@ -53,7 +53,7 @@ func open(ctx context.Context, t target) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{target: t, slot: make(chan struct{}, 1), down: make(chan struct{})}
+	s := &session{target: t, slots: make(chan struct{}, maxAsked), down: make(chan struct{})}
 	s.conn = &guard{Conn: raw, failed: s.lost}
 	s.lib = rpc.NewWithDialer(s)
 	err = s.call(ctx, "open "+t.uri, func() error { return s.lib.ConnectToURI(rpc.ConnectURI(t.uri)) })
@@ -175,15 +175,20 @@ func (s *session) explain(what string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// errBusy says that a call still waits for a guest.
-var errBusy = errors.New("an earlier question to the guests is not answered yet; a guest may hang")
+// maxAsked bounds the calls that wait for guests. Each guest that hangs holds
+// one, and others then leave that guest out. The daemon takes 5 calls of a
+// client at a time: what is left is for lists and pings.
+const maxAsked = 3
+
+// errBusy says that maxAsked calls wait for guests.
+var errBusy = errors.New("earlier questions to guests are not answered yet; some guests hang")
 
 // ask runs f, a remote call that waits for guests and so may take for ever
 // while the daemon is well. If ctx ends first, f is left to itself until it is
-// answered or the session ends; others wait for their turn or errBusy.
+// answered or the session ends.
 func (s *session) ask(ctx context.Context, what string, f func() error) error {
 	select {
-	case s.slot <- struct{}{}:
+	case s.slots <- struct{}{}:
 	case <-s.down:
 		return s.err()
 	case <-ctx.Done():
@@ -192,7 +197,7 @@ func (s *session) ask(ctx context.Context, what string, f func() error) error {
 	done := make(chan error, 1)
 	if !s.start(func() {
 		done <- f()
-		<-s.slot
+		<-s.slots
 	}) {
 		return s.err()
 	}
@@ -204,8 +209,8 @@ func (s *session) ask(ctx context.Context, what string, f func() error) error {
 	}
 }
 
-// asking reports whether some ask is not answered yet.
-func (s *session) asking() bool { return len(s.slot) > 0 }
+// busy reports whether an ask would have to wait for another.
+func (s *session) busy() bool { return len(s.slots) == maxAsked }
 
 // ping cuts the session when the daemon does not answer any more.
 func (s *session) ping(every, limit time.Duration) {

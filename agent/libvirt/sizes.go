@@ -22,11 +22,10 @@ type diskSize struct {
 }
 
 // measure brings the disk sizes up to date: of one domain, or of all if that is
-// due. It waits only a little for guests, and for none while an earlier
-// question to them stands. An answer about all that comes late makes watchers
+// due. It waits only a little for guests, and not for earlier questions. An answer about all that comes late makes watchers
 // ask for a new list.
 func (v *VMs) measure(ctx context.Context, s *session, one ...rpc.Domain) {
-	if s.asking() || len(one) == 0 && !v.sizesDue() {
+	if s.busy() || len(one) == 0 && !v.sizesDue() {
 		return
 	}
 	limit := sizeLimit

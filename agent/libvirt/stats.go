@@ -15,8 +15,8 @@ import (
 const usageStats = rpc.DomainStatsState | rpc.DomainStatsCPUTotal | rpc.DomainStatsBalloon |
 	rpc.DomainStatsVCPU | rpc.DomainStatsInterface | rpc.DomainStatsBlock
 
-// Stats samples all VMs in one call. A guest that hangs makes it fail, and
-// every later one until that guest is gone, but nothing else.
+// Stats samples all VMs in one call. A guest that begins to hang makes it wait
+// until ctx ends; later calls leave out what only that guest can tell.
 func (c *Conn) Stats(ctx context.Context) ([]inventory.VMStats, error) {
 	s, err := c.session(ctx, roleVMs)
 	if err != nil {
@@ -43,7 +43,8 @@ func (c *Conn) Stats(ctx context.Context) ([]inventory.VMStats, error) {
 }
 
 // guestStats reads statistics of the domains, none meaning all. It is to be
-// called through ask. What a busy guest cannot tell now is left out.
+// called through ask. What a guest cannot tell because another call waits for
+// it is left out.
 func (s *session) guestStats(of []rpc.Domain, what rpc.DomainStatsTypes) ([]rpc.DomainStatsRecord, error) {
 	return s.lib.ConnectGetAllDomainStats(of, uint32(what), uint32(rpc.ConnectGetAllDomainsStatsNowait))
 }
