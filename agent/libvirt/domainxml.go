@@ -144,8 +144,8 @@ func parseDomain(text []byte) (inventory.VM, error) {
 		Arch:           x.OS.Type.Arch,
 		Machine:        x.OS.Type.Machine,
 		OSType:         strings.TrimSpace(x.OS.Type.Type),
-		Title:          strings.TrimSpace(x.Title),
-		Description:    strings.TrimSpace(x.Description),
+		Title:          clip(strings.TrimSpace(x.Title), maxText),
+		Description:    clip(strings.TrimSpace(x.Description), maxText),
 	}
 	vm.VCPUs, vm.MemoryBytes = vm.MaxVCPUs, vm.MaxMemoryBytes
 	if n := atoi(x.VCPU.Current); n > 0 {

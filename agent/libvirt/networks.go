@@ -62,7 +62,7 @@ func (n *Networks) List(ctx context.Context, emit func(plugin.Resource)) error {
 		spec.Active, spec.Persistent, spec.Autostart = sets[0][net.UUID], sets[1][net.UUID], sets[2][net.UUID]
 		emit(plugin.Resource{
 			Key:  plugin.Key{Kind: inventory.KindNetwork, ID: uuidText(net.UUID)},
-			Name: clip(net.Name),
+			Name: clip(net.Name, maxID),
 			Spec: spec,
 		})
 	}

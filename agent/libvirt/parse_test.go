@@ -102,9 +102,21 @@ func TestUUIDsReadBack(t *testing.T) {
 	if !ok || uuidText(id) != text {
 		t.Errorf("%s reads as %v, %v", text, id, ok)
 	}
-	for _, bad := range []string{"", "x", strings.Repeat("-", 36), "00112233-4455-6677-8899-aabbccddee-f", strings.Repeat("0", 36)} {
+	for _, bad := range []string{"", "x", strings.Repeat("-", 36), "00112233-4455-6677-8899-aabbccddee-f", strings.Repeat("0", 36), strings.ToUpper(text)} {
 		if _, ok := parseUUID(bad); ok {
 			t.Errorf("%q counts as a UUID", bad)
+		}
+	}
+}
+
+func TestClipCutsBetweenCharacters(t *testing.T) {
+	for _, test := range []struct {
+		in   string
+		n    int
+		want string
+	}{{"abc", 3, "abc"}, {"abcd", 3, "abc"}, {"aüb", 2, "a"}, {"aüb", 3, "aü"}, {"\x80\x80\x80", 2, ""}} {
+		if got := clip(test.in, test.n); got != test.want {
+			t.Errorf("clip(%q, %d) = %q, want %q", test.in, test.n, got, test.want)
 		}
 	}
 }

@@ -71,7 +71,7 @@ func (st *Storage) List(ctx context.Context, emit func(plugin.Resource)) error {
 		}
 		r.Persistent, r.Autostart = sets[1][p.UUID], sets[2][p.UUID]
 		key := plugin.Key{Kind: inventory.KindPool, ID: uuidText(p.UUID)}
-		emit(plugin.Resource{Key: key, Name: clip(p.Name), Spec: r})
+		emit(plugin.Resource{Key: key, Name: clip(p.Name, maxID), Spec: r})
 		if !sets[0][p.UUID] {
 			continue
 		}
@@ -130,7 +130,7 @@ func (v *visit) volumes(ctx context.Context, p rpc.StoragePool, parent plugin.Ke
 		v.seen[vol.Key] = known
 		emit(plugin.Resource{
 			Key:    plugin.Key{Kind: inventory.KindVolume, ID: fitID(vol.Key)},
-			Name:   clip(vol.Name),
+			Name:   clip(vol.Name, maxID),
 			Parent: parent,
 			Spec:   known.spec,
 		})

@@ -11,7 +11,10 @@ import (
 	"github.com/openpf9/openpf9/plugin/inventory"
 )
 
-const maxID = 255 // bytes of a resource's id or name
+const (
+	maxID   = 255     // bytes of a resource's id or name
+	maxText = 4 << 10 // bytes of a title or description that are shown
+)
 
 // uuidText returns the usual form, 8-4-4-4-12 digits.
 func uuidText(id rpc.UUID) string {
@@ -25,21 +28,21 @@ func uuidText(id rpc.UUID) string {
 	return string(b[:])
 }
 
+// parseUUID reads what uuidText writes, and no other form.
 func parseUUID(s string) (rpc.UUID, bool) {
 	var id rpc.UUID
-	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
+	b, err := hex.DecodeString(strings.ReplaceAll(s, "-", ""))
+	if err != nil || copy(id[:], b) != len(id) {
 		return id, false
 	}
-	b, err := hex.DecodeString(strings.ReplaceAll(s, "-", ""))
-	return id, err == nil && copy(id[:], b) == len(id)
+	return id, uuidText(id) == s
 }
 
-// clip shortens a name to what a resource may have, between characters.
-func clip(s string) string {
-	if len(s) <= maxID {
+// clip shortens a text to at most n bytes, between characters.
+func clip(s string, n int) string {
+	if len(s) <= n {
 		return s
 	}
-	n := maxID
 	for n > 0 && !utf8.RuneStart(s[n]) {
 		n--
 	}

@@ -290,7 +290,7 @@ func setOf(ds []rpc.Domain) map[rpc.UUID]bool {
 func resource(d rpc.Domain, vm inventory.VM) plugin.Resource {
 	return plugin.Resource{
 		Key:  plugin.Key{Kind: inventory.KindVM, ID: uuidText(d.UUID)},
-		Name: clip(d.Name),
+		Name: clip(d.Name, maxID),
 		Spec: vm,
 	}
 }
