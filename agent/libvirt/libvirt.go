@@ -59,8 +59,10 @@ var ErrAbsent = errors.New("libvirt is not installed")
 
 // Options says where libvirt is. The zero value finds the system's.
 type Options struct {
-	// Socket is the daemon's Unix socket; empty means the first that works of
-	// virtqemud-sock-ro, libvirt-sock-ro, virtqemud-sock and libvirt-sock in RunDir.
+	// Socket is the daemon's Unix socket, for VMs, networks and storage alike;
+	// empty means the first that works of virtqemud-sock-ro, virtqemud-sock,
+	// libvirt-sock-ro and libvirt-sock in RunDir, and on a modular host those of
+	// virtnetworkd and virtstoraged for their parts.
 	Socket string
 	// RunDir is where libvirt keeps its sockets; empty means /run/libvirt.
 	RunDir string

@@ -156,7 +156,11 @@ func (s *session) call(ctx context.Context, what string, f func() error) error {
 		return s.err()
 	}
 	stop := context.AfterFunc(ctx, func() {
-		s.cut(fmt.Errorf("libvirt does not answer (%s): %w", what, context.Cause(ctx)))
+		if errors.Is(ctx.Err(), context.Canceled) {
+			s.cut(fmt.Errorf("%s: given up: %w", what, ctx.Err()))
+		} else {
+			s.cut(fmt.Errorf("libvirt does not answer (%s): %w", what, ctx.Err()))
+		}
 	})
 	err := f()
 	stop()

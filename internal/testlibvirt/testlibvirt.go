@@ -146,10 +146,17 @@ func (d *Daemon) Kill() {
 }
 
 // Stop makes the daemon hang (SIGSTOP) until Cont.
-func (d *Daemon) Stop() error { return d.cmd.Process.Signal(syscall.SIGSTOP) }
+func (d *Daemon) Stop() error { return d.signal(syscall.SIGSTOP) }
 
 // Cont ends Stop.
-func (d *Daemon) Cont() error { return d.cmd.Process.Signal(syscall.SIGCONT) }
+func (d *Daemon) Cont() error { return d.signal(syscall.SIGCONT) }
+
+func (d *Daemon) signal(s syscall.Signal) error {
+	if d.cmd == nil {
+		return errors.New("libvirtd does not run")
+	}
+	return d.cmd.Process.Signal(s)
+}
 
 // Close ends all guests and the daemon. It does not remove the directory.
 func (d *Daemon) Close() {
