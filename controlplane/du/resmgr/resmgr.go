@@ -20,6 +20,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unique"
 
@@ -96,10 +97,11 @@ type Manager struct {
 	dirty []*host       // what the store must write
 	gone  []wire.HostID // what the store must forget
 
-	write    chan struct{}      // the store has something to write
-	history  chan *historyBatch // events to store; senders wait
-	watchers chan struct{}      // one token per watcher
-	past     history            // used by Run only, after New
+	failing  atomic.Pointer[error] // why the store does not write; nil: it does
+	write    chan struct{}         // the store has something to write
+	history  chan *historyBatch    // events to store; senders wait
+	watchers chan struct{}         // one token per watcher
+	past     history               // used by Run only, after New
 }
 
 // timeDrift is from where on a host's clock is reported as wrong.
@@ -198,6 +200,14 @@ func (m *Manager) Forget(ctx context.Context, id wire.HostID, reason string) err
 	}
 	m.gone = append(m.gone, id)
 	m.publishHost(h)
+	return nil
+}
+
+// Healthy says why the catalogue cannot be written, nil if it can.
+func (m *Manager) Healthy() error {
+	if err := m.failing.Load(); err != nil {
+		return *err
+	}
 	return nil
 }
 

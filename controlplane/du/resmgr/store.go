@@ -63,7 +63,6 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 	group := time.NewTimer(groupFor)
 	defer group.Stop()
-	failing := false
 	for ctx.Err() == nil {
 		var waiting []*historyBatch
 		select {
@@ -85,12 +84,8 @@ func (m *Manager) Run(ctx context.Context) error {
 			}
 		}
 		err := m.flush(context.WithoutCancel(ctx), flushFor, waiting)
-		if err != nil && !failing {
-			m.log.Error("the catalogue cannot be written, trying again", "err", err)
-		} else if err == nil && failing {
-			m.log.Info("the catalogue is written again")
-		}
-		if failing = err != nil; failing {
+		m.setFailing(err)
+		if err != nil {
 			group.Reset(time.Second)
 			select {
 			case <-group.C:
@@ -106,6 +101,21 @@ func (m *Manager) Run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// setFailing says so once when writing fails, and once when it works again.
+func (m *Manager) setFailing(err error) {
+	before := m.failing.Load()
+	switch {
+	case err != nil:
+		m.failing.Store(&err)
+		if before == nil {
+			m.log.Error("the catalogue cannot be written, trying again", "err", err)
+		}
+	case before != nil:
+		m.failing.Store(nil)
+		m.log.Info("the catalogue is written again")
+	}
 }
 
 // unwritten says whether the store has something to write.
