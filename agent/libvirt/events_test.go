@@ -188,7 +188,7 @@ func TestCallersShareOneAttempt(t *testing.T) {
 		}
 	}()
 	errs := make(chan error, 3)
-	for _, s := range []plugin.Source{c.VMs(), c.Networks(), c.Storage()} {
+	for _, s := range []plugin.Source{c.VMs(), c.Networks(), c.VMs()} {
 		go func() { errs <- s.List(context.Background(), func(plugin.Resource) {}) }()
 	}
 	first := <-far

@@ -2,6 +2,7 @@ package libvirt
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -261,6 +262,35 @@ func TestHungGuestHoldsUpNobodyElse(t *testing.T) {
 	until(t, "statistics of both", 10*time.Second, func() bool {
 		told, err := stats(time.Second)
 		return err == nil && told == 2
+	})
+}
+
+// A pool whose server hangs is like a daemon that does not answer about it.
+func TestHungStorageIsAskedOnceAndHoldsUpNobodyElse(t *testing.T) {
+	d := testlibvirt.Start(t)
+	c := dial(t, d.Socket(), "test:///default")
+	list(t, c.VMs())
+	list(t, c.Storage())
+	vms, _, err := c.links[roleVMs].live()
+	must(t, err)
+	must(t, d.Stop())
+	hung := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		return c.Storage().List(ctx, func(plugin.Resource) {})
+	}
+	if err := hung(); err == nil || errors.Is(err, errBusy) {
+		t.Errorf("List of hung storage = %v, want that there is no answer", err)
+	}
+	if err := hung(); !errors.Is(err, errBusy) {
+		t.Errorf("List = %v while the last is not answered, want errBusy", err)
+	}
+	if vms.isDown() {
+		t.Error("the session of the VMs ended with the list of storage")
+	}
+	must(t, d.Cont())
+	until(t, "storage again", 5*time.Second, func() bool {
+		return c.Storage().List(t.Context(), func(plugin.Resource) {}) == nil
 	})
 }
 

@@ -13,7 +13,7 @@
 //     call whose context ends closes it too, because calls cannot be cancelled.
 //   - A guest whose QEMU hangs blocks every call that asks the guest. Listing
 //     never does: states come from libvirt's own memory. Disk sizes and [Conn.Stats]
-//     need the guest, so they are asked for apart (see session.ask).
+//     need the guest, so they are asked for apart (see ask). Storage likewise.
 //   - Events may be lost, above all around a restart of the daemon: a guest that
 //     dies in its first second sends none. VMs.Watch asks for a new list when it
 //     starts and again 1, 3 and 10 s later.
@@ -151,7 +151,11 @@ func (c *Conn) session(ctx context.Context, r role) (*session, error) {
 	if tries != seen {
 		return nil, l.failure()
 	}
-	s, err = c.connect(ctx, targets)
+	asked := maxAsked
+	if r == roleStorage {
+		asked = 1
+	}
+	s, err = c.connect(ctx, targets, asked)
 	if err == nil && r == roleVMs {
 		err = c.subscribe(ctx, s)
 	}

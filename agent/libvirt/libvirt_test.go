@@ -105,6 +105,7 @@ func TestFindTargets(t *testing.T) {
 	}{
 		"monolithic":               {[]string{"libvirt-sock", "libvirt-sock-ro"}, roleVMs, "libvirt-sock-ro qemu:///system", roleVMs},
 		"monolithic, networks":     {[]string{"libvirt-sock", "libvirt-sock-ro"}, roleNetworks, "libvirt-sock-ro qemu:///system", roleVMs},
+		"monolithic, storage":      {[]string{"libvirt-sock", "libvirt-sock-ro"}, roleStorage, "libvirt-sock-ro qemu:///system", roleStorage},
 		"writable only":            {[]string{"libvirt-sock"}, roleVMs, "libvirt-sock qemu:///system", roleVMs},
 		"modular":                  {[]string{"libvirt-sock-ro", "virtqemud-sock-ro"}, roleVMs, "virtqemud-sock-ro qemu:///system", roleVMs},
 		"modular, networks":        {[]string{"virtqemud-sock-ro", "virtnetworkd-sock-ro"}, roleNetworks, "virtnetworkd-sock-ro network:///system", roleNetworks},

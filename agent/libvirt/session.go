@@ -20,7 +20,7 @@ type session struct {
 	target target
 	lib    *rpc.Libvirt
 	conn   net.Conn
-	slots  chan struct{}  // one held by each call that may wait for a guest
+	slots  chan struct{}  // one held by each ask
 	down   chan struct{}  // closed by the first cut
 	wg     sync.WaitGroup // only start adds to it
 
@@ -28,13 +28,13 @@ type session struct {
 	cause error      // why the session is down
 }
 
-// connect opens the first target that works.
-func (c *Conn) connect(ctx context.Context, targets []target) (*session, error) {
+// connect opens the first target that works. The session takes so many asks.
+func (c *Conn) connect(ctx context.Context, targets []target, asked int) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialLimit)
 	defer cancel()
 	var errs []error
 	for _, t := range targets {
-		s, err := open(ctx, t)
+		s, err := open(ctx, t, asked)
 		if err == nil {
 			s.start(func() { s.ping(c.time.pingEvery, c.time.pingLimit) })
 			return s, nil
@@ -47,13 +47,13 @@ func (c *Conn) connect(ctx context.Context, targets []target) (*session, error) 
 	return nil, errors.Join(errs...)
 }
 
-func open(ctx context.Context, t target) (*session, error) {
+func open(ctx context.Context, t target, asked int) (*session, error) {
 	var d net.Dialer
 	raw, err := d.DialContext(ctx, "unix", t.socket)
 	if err != nil {
 		return nil, err
 	}
-	s := &session{target: t, slots: make(chan struct{}, maxAsked), down: make(chan struct{})}
+	s := &session{target: t, slots: make(chan struct{}, asked), down: make(chan struct{})}
 	s.conn = &guard{Conn: raw, failed: s.lost}
 	s.lib = rpc.NewWithDialer(s)
 	err = s.call(ctx, "open "+t.uri, func() error { return s.lib.ConnectToURI(rpc.ConnectURI(t.uri)) })
@@ -184,37 +184,43 @@ func (s *session) explain(what string, err error) error {
 // client at a time: what is left is for lists and pings.
 const maxAsked = 3
 
-// errBusy says that maxAsked calls wait for guests.
-var errBusy = errors.New("earlier questions to guests are not answered yet; some guests hang")
+// errBusy says that as many calls as may wait do.
+var errBusy = errors.New("earlier questions are not answered yet; a guest or a storage pool may hang")
 
-// ask runs f, a remote call that waits for guests and so may take for ever
-// while the daemon is well. If ctx ends first, f is left to itself until it is
-// answered or the session ends.
-func (s *session) ask(ctx context.Context, what string, f func() error) error {
+// busy reports whether an ask would have to wait for another.
+func (s *session) busy() bool { return len(s.slots) == cap(s.slots) }
+
+// ask runs f, a remote call that waits for guests or storage and so may take
+// for ever while the daemon is well. If ctx ends first, f is left to itself
+// until it is answered or the session ends.
+func ask[T any](ctx context.Context, s *session, what string, f func() (T, error)) (T, error) {
+	var none T
 	select {
 	case s.slots <- struct{}{}:
 	case <-s.down:
-		return s.err()
+		return none, s.err()
 	case <-ctx.Done():
-		return fmt.Errorf("%s: %w: %w", what, errBusy, ctx.Err())
+		return none, fmt.Errorf("%s: %w: %w", what, errBusy, ctx.Err())
 	}
-	done := make(chan error, 1)
+	type answer struct {
+		value T
+		err   error
+	}
+	answered := make(chan answer, 1)
 	if !s.start(func() {
-		done <- f()
+		value, err := f()
 		<-s.slots
+		answered <- answer{value, err}
 	}) {
-		return s.err()
+		return none, s.err()
 	}
 	select {
-	case err := <-done:
-		return s.explain(what, err)
+	case a := <-answered:
+		return a.value, s.explain(what, a.err)
 	case <-ctx.Done():
-		return fmt.Errorf("%s: %w", what, ctx.Err())
+		return none, fmt.Errorf("%s: %w", what, ctx.Err())
 	}
 }
-
-// busy reports whether an ask would have to wait for another.
-func (s *session) busy() bool { return len(s.slots) == maxAsked }
 
 // ping cuts the session when the daemon does not answer any more.
 func (s *session) ping(every, limit time.Duration) {

@@ -35,7 +35,7 @@ func (v *VMs) measure(ctx context.Context, s *session, one ...rpc.Domain) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var late atomic.Bool
-	err := s.ask(ctx, "read disk sizes", func() error {
+	_, err := ask(ctx, s, "read disk sizes", func() (struct{}, error) {
 		records, err := s.guestStats(one, rpc.DomainStatsBlock)
 		if err == nil {
 			v.apply(records, len(one) == 0)
@@ -43,7 +43,7 @@ func (v *VMs) measure(ctx context.Context, s *session, one ...rpc.Domain) {
 		if err == nil && late.Load() {
 			v.touchAll()
 		}
-		return err
+		return struct{}{}, err
 	})
 	if err != nil {
 		late.Store(true)

@@ -23,13 +23,18 @@ type target struct{ socket, uri string }
 var programs = []string{"/usr/sbin/libvirtd", "/usr/sbin/virtqemud", "/usr/local/sbin/libvirtd"}
 
 // findTargets returns where to find r, best first, and the role whose session
-// serves it: a monolithic libvirtd serves all three over one.
+// serves it. A monolithic libvirtd serves networks over that of VMs; storage
+// has one of its own, see Storage.
 //
 // A modular host has a daemon for each role. One without the daemon for
 // networks or storage has no libvirt networks or pools: ErrAbsent.
 func findTargets(o Options, r role) ([]target, role, error) {
+	shared := r
+	if r == roleNetworks {
+		shared = roleVMs
+	}
 	if o.Socket != "" {
-		return []target{{o.Socket, o.URI}}, roleVMs, nil
+		return []target{{o.Socket, o.URI}}, shared, nil
 	}
 	monolithic := present(o.URI, filepath.Join(o.RunDir, "libvirt-sock-ro"), filepath.Join(o.RunDir, "libvirt-sock"))
 	modular := present(o.URI, filepath.Join(o.RunDir, "virtqemud-sock-ro"), filepath.Join(o.RunDir, "virtqemud-sock"))
@@ -38,17 +43,14 @@ func findTargets(o Options, r role) ([]target, role, error) {
 		if len(all) == 0 {
 			return nil, r, noSocket(o, programs)
 		}
-		return all, roleVMs, nil
+		return all, shared, nil
 	}
-	uri := string(r) + ":///system"
-	own := present(uri, filepath.Join(o.RunDir, "virt"+string(r)+"d-sock-ro"), filepath.Join(o.RunDir, "virt"+string(r)+"d-sock"))
-	if len(own) > 0 {
-		return own, r, nil
+	daemon := "virt" + string(r) + "d"
+	own := present(string(r)+":///system", filepath.Join(o.RunDir, daemon+"-sock-ro"), filepath.Join(o.RunDir, daemon+"-sock"))
+	if len(own) == 0 {
+		return nil, r, fmt.Errorf("%w: %s has no socket in %s: %w", ErrAbsent, daemon, o.RunDir, fs.ErrNotExist)
 	}
-	if len(monolithic) > 0 {
-		return monolithic, r, nil
-	}
-	return nil, r, fmt.Errorf("%w: its %s daemon has no socket in %s: %w", ErrAbsent, r, o.RunDir, fs.ErrNotExist)
+	return own, r, nil
 }
 
 func present(uri string, sockets ...string) []target {

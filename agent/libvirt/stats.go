@@ -22,24 +22,15 @@ func (c *Conn) Stats(ctx context.Context) ([]inventory.VMStats, error) {
 	if err != nil {
 		return nil, err
 	}
-	answer := make(chan []inventory.VMStats, 1) // may be left unread
-	err = s.ask(ctx, "read VM statistics", func() error {
+	return ask(ctx, s, "read VM statistics", func() ([]inventory.VMStats, error) {
 		records, err := s.guestStats(nil, usageStats)
-		if err != nil {
-			return err
-		}
 		all := make([]inventory.VMStats, 0, len(records))
 		for _, r := range records {
 			all = append(all, usage(r))
 		}
 		slices.SortFunc(all, func(a, b inventory.VMStats) int { return cmp.Compare(a.ID, b.ID) })
-		answer <- all
-		return nil
+		return all, err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return <-answer, nil
 }
 
 // guestStats reads statistics of the domains, none meaning all. It is to be

@@ -18,6 +18,11 @@ import (
 // and the volumes of those that run. It is to be polled. It does not make
 // libvirt look at a pool again, so that a file which somebody put into a
 // directory pool appears when libvirt itself has seen it.
+//
+// A pool whose server hangs blocks each call for it in the daemon, which has
+// few threads for all its clients. Storage therefore has a session of its own
+// and leaves the call that hangs alone; until that is answered List waits for
+// its turn, and fails when its context ends.
 type Storage struct {
 	conn *Conn
 
@@ -101,10 +106,9 @@ func (st *Storage) visit(s *session) *visit {
 }
 
 func (v *visit) volumes(ctx context.Context, p rpc.StoragePool, parent plugin.Key, emit func(plugin.Resource)) error {
-	var vols []rpc.StorageVol
-	err := v.session.call(ctx, "list the volumes of pool "+p.Name, func() (err error) {
-		vols, _, err = v.session.lib.StoragePoolListAllVolumes(p, 1, 0)
-		return err
+	vols, err := ask(ctx, v.session, "list the volumes of pool "+p.Name, func() ([]rpc.StorageVol, error) {
+		vols, _, err := v.session.lib.StoragePoolListAllVolumes(p, 1, 0)
+		return vols, err
 	})
 	if hasCode(err, rpc.ErrNoStoragePool) || hasCode(err, rpc.ErrOperationInvalid) {
 		return nil // gone or stopped since the list was made
@@ -138,22 +142,19 @@ func (v *visit) volumes(ctx context.Context, p rpc.StoragePool, parent plugin.Ke
 	return nil
 }
 
-func listPools(ctx context.Context, s *session, flags rpc.ConnectListAllStoragePoolsFlags) (pools []rpc.StoragePool, err error) {
-	err = s.call(ctx, "list storage pools", func() (err error) {
-		pools, _, err = s.lib.ConnectListAllStoragePools(1, flags)
-		return err
+func listPools(ctx context.Context, s *session, flags rpc.ConnectListAllStoragePoolsFlags) ([]rpc.StoragePool, error) {
+	return ask(ctx, s, "list storage pools", func() ([]rpc.StoragePool, error) {
+		pools, _, err := s.lib.ConnectListAllStoragePools(1, flags)
+		return pools, err
 	})
-	return pools, err
 }
 
 // poolStates are libvirt's by number.
 var poolStates = []string{"inactive", "building", "running", "degraded", "inaccessible"}
 
 func readPool(ctx context.Context, s *session, p rpc.StoragePool) (inventory.Pool, error) {
-	var text string
-	err := s.call(ctx, "read the definition of pool "+p.Name, func() (err error) {
-		text, err = s.lib.StoragePoolGetXMLDesc(p, 0)
-		return err
+	text, err := ask(ctx, s, "read the definition of pool "+p.Name, func() (string, error) {
+		return s.lib.StoragePoolGetXMLDesc(p, 0)
 	})
 	if err != nil {
 		return inventory.Pool{}, err
@@ -162,23 +163,20 @@ func readPool(ctx context.Context, s *session, p rpc.StoragePool) (inventory.Poo
 	if err != nil {
 		return inventory.Pool{}, fmt.Errorf("definition of pool %s: %w", p.Name, err)
 	}
-	err = s.call(ctx, "read the state of pool "+p.Name, func() error {
+	return ask(ctx, s, "read the state of pool "+p.Name, func() (inventory.Pool, error) {
 		state, capacity, allocation, available, err := s.lib.StoragePoolGetInfo(p)
 		pool.CapacityBytes, pool.AllocationBytes, pool.AvailableBytes = capacity, allocation, available
 		pool.State = "unknown"
 		if int(state) < len(poolStates) {
 			pool.State = poolStates[state]
 		}
-		return err
+		return pool, err
 	})
-	return pool, err
 }
 
 func readVolume(ctx context.Context, s *session, v rpc.StorageVol) (inventory.Volume, error) {
-	var text string
-	err := s.call(ctx, "read the definition of volume "+v.Name, func() (err error) {
-		text, err = s.lib.StorageVolGetXMLDesc(v, 0)
-		return err
+	text, err := ask(ctx, s, "read the definition of volume "+v.Name, func() (string, error) {
+		return s.lib.StorageVolGetXMLDesc(v, 0)
 	})
 	if err != nil {
 		return inventory.Volume{}, err
