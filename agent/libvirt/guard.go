@@ -15,8 +15,8 @@ const (
 
 // A guard is a connection that checks the length of each message before
 // go-libvirt reads it: go-libvirt panics on a short one and allocates whatever
-// a long one says. It reports the first failure to read, however go-libvirt
-// deals with it. Reads come from one goroutine.
+// a long one says. It reports failures before go-libvirt sees them and closes
+// the connection, which would hide the reason. Reads come from one goroutine.
 type guard struct {
 	net.Conn
 	failed func(error)
@@ -44,12 +44,20 @@ func (g *guard) Read(p []byte) (int, error) {
 			size := binary.BigEndian.Uint32(g.word[:])
 			if size < minMessage || size > maxMessage {
 				err = fmt.Errorf("message of %d bytes", size)
-				_ = g.Conn.Close() // go-libvirt goes on after some errors
 				n = 0
 			}
 			g.have, g.rest = 0, int(size)-len(g.word)
 		}
 	}
+	if err != nil {
+		g.failed(err)      // first, so that the reason is known before anybody else fails
+		_ = g.Conn.Close() // go-libvirt goes on after some errors
+	}
+	return n, err
+}
+
+func (g *guard) Write(p []byte) (int, error) {
+	n, err := g.Conn.Write(p)
 	if err != nil {
 		g.failed(err)
 	}

@@ -108,9 +108,9 @@ func (s *session) start(f func()) bool {
 	return true
 }
 
-// lost is called by the guard when reading fails.
+// lost is called when reading or writing fails.
 func (s *session) lost(err error) {
-	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
 		err = errors.New("the daemon closed the connection")
 	}
 	s.cut(fmt.Errorf("libvirt connection lost: %w", err))
