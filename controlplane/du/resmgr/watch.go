@@ -49,7 +49,10 @@ func (m *Manager) Watch(ctx context.Context, w http.ResponseWriter, q *Query, si
 	wa.json.SetEscapeHTML(false)
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Accel-Buffering", "no") // nginx would hold the events back
+	w.Header().Set("X-Accel-Buffering", "no")                  // nginx would hold the events back
+	if err := wa.rc.SetReadDeadline(time.Time{}); err != nil { // the server's is for requests that end
+		return err
+	}
 	w.WriteHeader(http.StatusOK)
 	wa.buf.WriteString("retry: 1000\n\n")
 	var err error

@@ -17,6 +17,9 @@ import (
 	"github.com/openpf9/openpf9/plugin/inventory"
 )
 
+// requestFor is how long the server gives ordinary requests.
+const requestFor = 100 * time.Millisecond
+
 type sse struct{ id, event, data string }
 
 // A client reads a watch over a real connection.
@@ -27,12 +30,14 @@ type client struct {
 
 func watch(t *testing.T, m *Manager, q Query, since string) *client {
 	t.Helper()
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		query := q
 		if err := m.Watch(r.Context(), w, &query, since); err != nil {
 			w.WriteHeader(statusOf(err))
 		}
 	}))
+	srv.Config.ReadTimeout, srv.Config.WriteTimeout = requestFor, requestFor
+	srv.Start()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	t.Cleanup(func() { cancel(); srv.Close() })
 	req, err := http.NewRequestWithContext(ctx, "GET", srv.URL, nil)
@@ -114,6 +119,7 @@ func TestWatch(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	<-time.After(2 * requestFor)                // a watch outlives what bounds a request
 	put(b, vm(9, "other", inventory.VMRunning)) // not watched
 	put(a, vm(1, "vm1", inventory.VMPaused))
 	put(a, vm(7, "new", inventory.VMRunning))
