@@ -49,8 +49,9 @@ func (m *Manager) Watch(ctx context.Context, w http.ResponseWriter, q *Query, si
 	wa.json.SetEscapeHTML(false)
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Accel-Buffering", "no")                  // nginx would hold the events back
-	if err := wa.rc.SetReadDeadline(time.Time{}); err != nil { // the server's is for requests that end
+	w.Header().Set("X-Accel-Buffering", "no") // nginx would hold the events back
+	// The server's deadline is for requests that end.
+	if err := wa.rc.SetReadDeadline(time.Time{}); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusOK)
