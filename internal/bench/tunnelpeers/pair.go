@@ -105,6 +105,9 @@ func rate(from, to Mark) (n int64, mbs float64) {
 	return n, float64(n) / 1e6 / (to.At - from.At).Seconds()
 }
 
+// busy is how many CPUs one end used between two marks.
+func busy(from, to Mark) float64 { return float64(to.CPU-from.CPU) / float64(to.At-from.At) }
+
 // pause waits, but not longer than ctx.
 func pause(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)

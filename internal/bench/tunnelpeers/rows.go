@@ -43,7 +43,7 @@ type row struct {
 
 // nearRows are the rows on loopback, except those about sessions.
 func nearRows(pl plan) []row {
-	bulk := func(n int, up bool, name string) row {
+	full := func(n int, up bool, name string) row {
 		return row{
 			group: "bulk", metrics: []string{name, name + ".cpu"}, limit: 10 * time.Second,
 			run: func(ctx context.Context, p *pair, rec func(string, float64)) error {
@@ -60,7 +60,7 @@ func nearRows(pl plan) []row {
 		}
 	}
 	return []row{
-		bulk(1, false, "down1"), bulk(1, true, "up1"), bulk(8, false, "down8"), bulk(8, true, "up8"),
+		full(1, false, "down1"), full(1, true, "up1"), full(8, false, "down8"), full(8, true, "up8"),
 		ping(0, "ping0"), ping(1, "ping1"), ping(8, "ping8"),
 		{"open", []string{"open", "open.cpu"}, false, 10 * time.Second, func(ctx context.Context, p *pair, rec func(string, float64)) error {
 			return runOpen(ctx, p, pl, rec)
@@ -88,7 +88,7 @@ func sessionRows(pl plan) []row {
 
 // farRows are the rows through a round trip of 50 ms.
 func farRows(pl plan) []row {
-	bulk := func(n int, up bool, name string) row {
+	full := func(n int, up bool, name string) row {
 		return row{"far", []string{name}, false, 20 * time.Second, func(ctx context.Context, p *pair, rec func(string, float64)) error {
 			only := func(m string, v float64) {
 				if m == name {
@@ -98,42 +98,54 @@ func farRows(pl plan) []row {
 			return runBulk(ctx, p, BulkArgs{n, up}, pl.farWarm, pl.farWindow, name, only)
 		}}
 	}
-	return []row{bulk(1, false, "far.down1"), bulk(1, true, "far.up1"), bulk(8, false, "far.down8"), bulk(8, true, "far.up8")}
+	return []row{full(1, false, "far.down1"), full(1, true, "far.up1"), full(8, false, "far.down8"), full(8, true, "far.up8")}
 }
 
 // runBulk records MB/s and the CPU seconds of both ends per GB.
+//
+// For the JSON file also how busy each end was, in CPUs: one that is near 1
+// with the other below is the bottleneck.
 func runBulk(ctx context.Context, p *pair, a BulkArgs, warm, window time.Duration, name string, rec func(string, float64)) error {
-	mbs, cpu, err := bulkRate(ctx, p, a, warm, window)
+	b, err := bulkRate(ctx, p, a, warm, window)
 	if err != nil {
 		return err
 	}
-	rec(name, mbs)
-	rec(name+".cpu", cpu)
+	rec(name, b.mbs)
+	rec(name+".cpu", b.cpu)
+	rec(name+".busy.du", b.busyDU)
+	rec(name+".busy.agent", b.busyAgent)
 	return nil
 }
 
-func bulkRate(ctx context.Context, p *pair, a BulkArgs, warm, window time.Duration) (mbs, cpu float64, err error) {
+// bulk is what full streams did: MB/s, CPU seconds of both ends per GB, and
+// how many CPUs each end used.
+type bulk struct{ mbs, cpu, busyDU, busyAgent float64 }
+
+func bulkRate(ctx context.Context, p *pair, a BulkArgs, warm, window time.Duration) (b bulk, err error) {
 	if err := p.du.call(ctx, "Bulk", a, new(int)); err != nil {
-		return 0, 0, err
+		return b, err
 	}
 	pause(ctx, warm)
 	from, err := p.mark(ctx)
 	if err != nil {
-		return 0, 0, err
+		return b, err
 	}
 	pause(ctx, window)
 	to, err := p.mark(ctx)
 	if err != nil {
-		return 0, 0, err
+		return b, err
 	}
 	n, mbs := rate(from.agent, to.agent)
 	if a.Up {
 		n, mbs = rate(from.du, to.du)
 	}
 	if n == 0 {
-		return 0, 0, fmt.Errorf("bulk: %w", errFrozen)
+		return b, fmt.Errorf("bulk: %w", errFrozen)
 	}
-	return mbs, to.cpuSince(from).Seconds() / (float64(n) / 1e9), nil
+	return bulk{
+		mbs: mbs, cpu: to.cpuSince(from).Seconds() / (float64(n) / 1e9),
+		busyDU: busy(from.du, to.du), busyAgent: busy(from.agent, to.agent),
+	}, nil
 }
 
 // runPing records round trips in microseconds, and what the bulk streams
@@ -193,7 +205,7 @@ func runOpen(ctx context.Context, p *pair, pl plan, rec func(string, float64)) e
 // cost there (MiB resident), a ping beside them and what share of its earlier
 // rate a new bulk stream keeps (%).
 func runStall(ctx context.Context, p *pair, pl plan, rec func(string, float64)) error {
-	before, _, err := bulkRate(ctx, p, BulkArgs{N: 1}, pl.warm, pl.window)
+	before, err := bulkRate(ctx, p, BulkArgs{N: 1}, pl.warm, pl.window)
 	if err != nil {
 		return err
 	}
@@ -222,11 +234,11 @@ func runStall(ctx context.Context, p *pair, pl plan, rec func(string, float64)) 
 		return err
 	}
 	rec("stall.p99", micros(l.P99))
-	after, _, err := bulkRate(ctx, p, BulkArgs{N: 1}, pl.warm, pl.window)
+	after, err := bulkRate(ctx, p, BulkArgs{N: 1}, pl.warm, pl.window)
 	if err != nil {
 		return err
 	}
-	rec("stall.keep", 100*after/before)
+	rec("stall.keep", 100*after.mbs/before.mbs)
 	return nil
 }
 

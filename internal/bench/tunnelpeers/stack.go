@@ -53,6 +53,7 @@ func allStacks() []named {
 	ws := &wsDialer{}
 	return []named{
 		{name: "raw-tls", Stack: &rawStack{}},
+		{name: ourName, Stack: ourStack{}},
 		// OURS
 		{name: "yamux", Stack: yamuxStack{ws: ws}},
 		{name: "go-yamux", Stack: goYamuxStack{ws: ws}},
@@ -61,6 +62,7 @@ func allStacks() []named {
 		{name: "http2", Stack: http2Stack{ws: ws}},
 		{name: "remotedialer", Stack: remotedialerStack{}},
 		// OURSC
+		{name: "ours-classes", Stack: ourStack{classes: true}, extra: true},
 		{name: "yamux-16m", Stack: yamuxStack{ws: ws, window: 16 << 20}, extra: true},
 		{name: "smux-v2-4m", Stack: smuxStack{ws: ws, version: 2, window: 4 << 20}, extra: true},
 		{name: "http2-16m", Stack: http2Stack{ws: ws, window: 16 << 20}, extra: true},
