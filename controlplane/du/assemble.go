@@ -44,7 +44,7 @@ func (d *DU) assemble(ctx context.Context) error {
 		HostLife:    time.Duration(d.cfg.Limits.CertificateLifeDays) * 24 * time.Hour,
 		Revoked:     func(host wire.HostID, reason string) { d.tunnels.Kick(host, reason) },
 		Audit: func(ctx context.Context, e certrepo.Event) {
-			d.record(ctx, audit.Entry{Actor: e.Actor, Action: e.Action, Object: e.Object, Remote: e.Remote}, e.Err)
+			d.record(ctx, api.AuditEntry{Actor: e.Actor, Action: e.Action, Object: e.Object, Remote: e.Remote}, e.Err)
 		},
 	})
 	if err != nil {
@@ -87,7 +87,7 @@ func (d *DU) assemble(ctx context.Context) error {
 		Title: "openpf9 deployment unit", Version: d.version,
 		Authenticate: d.tokens.Authenticate,
 		Audit: func(ctx context.Context, c httpapi.Call) {
-			d.record(ctx, audit.Entry{Actor: c.Caller.Name, Action: c.Action, Object: c.Object, Remote: c.Caller.Remote}, c.Err)
+			d.record(ctx, api.AuditEntry{Actor: c.Caller.Name, Action: c.Action, Object: c.Object, Remote: c.Caller.Remote}, c.Err)
 		},
 		Log: d.log,
 	})
@@ -132,11 +132,11 @@ func (d *DU) refused(address string, host wire.HostID, what string, err error) {
 	if what != "tunnel" {
 		action, object = "stream.refused", what
 	}
-	d.record(context.Background(), audit.Entry{Actor: actor, Action: action, Object: object, Remote: address}, err)
+	d.record(context.Background(), api.AuditEntry{Actor: actor, Action: action, Object: object, Remote: address}, err)
 }
 
 // record writes an audit entry with the outcome that the error stands for.
-func (d *DU) record(ctx context.Context, e audit.Entry, err error) {
+func (d *DU) record(ctx context.Context, e api.AuditEntry, err error) {
 	e.Outcome = audit.Done
 	if err != nil {
 		e.Outcome, e.Reason = audit.Refused, err.Error()
@@ -165,7 +165,7 @@ func (d *DU) renewal() http.Handler {
 			return
 		}
 		c, err := d.certs.Renew(r.Context(), pki.Identity{DU: d.cfg.FQDN, Kind: p.Kind, Host: p.Host}, q)
-		d.record(r.Context(), audit.Entry{Actor: "host " + string(p.Host), Action: "certificate.renew", Object: string(p.Host), Remote: p.Address}, err)
+		d.record(r.Context(), api.AuditEntry{Actor: "host " + string(p.Host), Action: "certificate.renew", Object: string(p.Host), Remote: p.Address}, err)
 		if err == nil {
 			err = httpapi.WriteJSON(w, http.StatusOK, c)
 		}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -164,32 +163,5 @@ func TestDocumentDescribesTheRoutes(t *testing.T) {
 	got := doc.Components.Schemas["pet"]
 	if len(got.Properties) != 4 || len(got.Required) != 1 || got.Required[0] != "name" {
 		t.Errorf("schema of pet = %v, want four properties, name required", got)
-	}
-}
-
-func TestEventStreamKeepsItsForm(t *testing.T) {
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		stream, err := httpapi.NewEventStream(w)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		if err := stream.Send("added", "1.2", map[string]string{"a": "two\nlines"}); err != nil {
-			t.Error(err)
-		}
-	}))
-	defer s.Close()
-	resp, err := s.Client().Get(s.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	got, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := "id: 1.2\nevent: added\ndata: {\"a\":\"two\\nlines\"}\n\n"
-	if string(got) != want {
-		t.Errorf("stream = %q, want %q", got, want)
 	}
 }

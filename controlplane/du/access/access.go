@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/openpf9/openpf9/internal/api"
 	"github.com/openpf9/openpf9/internal/atomicfile"
 	"github.com/openpf9/openpf9/internal/httpapi"
 	"github.com/openpf9/openpf9/internal/pki"
@@ -36,37 +37,8 @@ func Schema() sqldb.Schema {
 	return sqldb.Schema{Name: "access", Files: sub}
 }
 
-// Token is an API token as lists show it.
-type Token struct {
-	ID      string    `json:"id"`
-	Name    string    `json:"name"`
-	Level   string    `json:"level"` // "reader", "operator", "admin"
-	Created time.Time `json:"created"`
-	Expires time.Time `json:"expires,omitzero"` // zero: never
-	Used    time.Time `json:"used,omitzero"`    // last, since the control plane started
-}
-
-// NewToken is a token just made: the only time that its secret is shown.
-type NewToken struct {
-	Token
-	Secret string `json:"secret"` // the whole token, "pf9a1...."
-}
-
-// Request asks for a token.
-type Request struct {
-	Name  string `json:"name"`
-	Level string `json:"level"`
-	// TTLSeconds is how long the token lives; 0: until it is revoked.
-	TTLSeconds int64 `json:"ttl_seconds,omitempty"`
-}
-
-// List is what the API answers.
-type List struct {
-	Tokens []Token `json:"tokens"`
-}
-
 type record struct {
-	token Token
+	token api.Token
 	level httpapi.Access
 	hash  string
 }
@@ -118,7 +90,7 @@ func (t *Tokens) EnsureAdmin(ctx context.Context, file string) error {
 		}
 	}
 	t.mu.Unlock()
-	made, err := t.Create(ctx, Request{Name: "bootstrap", Level: "admin"})
+	made, err := t.Create(ctx, api.TokenRequest{Name: "bootstrap", Level: "admin"})
 	if err != nil {
 		return fmt.Errorf("make the first admin token: %w", err)
 	}
@@ -130,20 +102,20 @@ func (t *Tokens) EnsureAdmin(ctx context.Context, file string) error {
 }
 
 // Create makes a token.
-func (t *Tokens) Create(ctx context.Context, q Request) (NewToken, error) {
+func (t *Tokens) Create(ctx context.Context, q api.TokenRequest) (api.NewToken, error) {
 	level, err := levelOf(q.Level)
 	if err != nil {
-		return NewToken{}, err
+		return api.NewToken{}, err
 	}
 	if q.Name == "" || len(q.Name) > 64 || strings.ContainsFunc(q.Name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return NewToken{}, httpapi.Errorf(http.StatusBadRequest, "name %.80q: want 1 to 64 printable bytes that say who will use the token", q.Name)
+		return api.NewToken{}, httpapi.Errorf(http.StatusBadRequest, "name %.80q: want 1 to 64 printable bytes that say who will use the token", q.Name)
 	}
 	if q.TTLSeconds < 0 || q.TTLSeconds > 100*365*86400 {
-		return NewToken{}, httpapi.Errorf(http.StatusBadRequest, "ttl_seconds %d: want 0 or the seconds until the token ends", q.TTLSeconds)
+		return api.NewToken{}, httpapi.Errorf(http.StatusBadRequest, "ttl_seconds %d: want 0 or the seconds until the token ends", q.TTLSeconds)
 	}
 	secret := pki.NewToken(pki.APIToken, "")
 	now := time.Now().UTC().Truncate(time.Second)
-	r := &record{token: Token{ID: secret.ID, Name: q.Name, Level: level.String(), Created: now}, level: level, hash: secret.Hash()}
+	r := &record{token: api.Token{ID: secret.ID, Name: q.Name, Level: level.String(), Created: now}, level: level, hash: secret.Hash()}
 	expires := ""
 	if q.TTLSeconds > 0 {
 		r.token.Expires = now.Add(time.Duration(q.TTLSeconds) * time.Second)
@@ -155,12 +127,12 @@ func (t *Tokens) Create(ctx context.Context, q Request) (NewToken, error) {
 		return err
 	})
 	if err != nil {
-		return NewToken{}, fmt.Errorf("store API token: %w", err)
+		return api.NewToken{}, fmt.Errorf("store API token: %w", err)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.byID[r.token.ID] = r
-	return NewToken{r.token, secret.String()}, nil
+	return api.NewToken{Token: r.token, Secret: secret.String()}, nil
 }
 
 func levelOf(s string) (httpapi.Access, error) {
@@ -205,14 +177,14 @@ func (t *Tokens) otherAdmin(id string) bool {
 }
 
 // List returns all tokens, oldest first.
-func (t *Tokens) List() List {
+func (t *Tokens) List() api.Tokens {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	out := List{Tokens: make([]Token, 0, len(t.byID))}
+	out := api.Tokens{Tokens: make([]api.Token, 0, len(t.byID))}
 	for _, r := range t.byID {
 		out.Tokens = append(out.Tokens, r.token)
 	}
-	slices.SortFunc(out.Tokens, func(a, b Token) int {
+	slices.SortFunc(out.Tokens, func(a, b api.Token) int {
 		if c := a.Created.Compare(b.Created); c != 0 {
 			return c
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/openpf9/openpf9/controlplane/du/access"
+	"github.com/openpf9/openpf9/internal/api"
 	"github.com/openpf9/openpf9/internal/httpapi"
 	"github.com/openpf9/openpf9/internal/sqldb"
 )
@@ -42,11 +43,11 @@ func call(tokens *access.Tokens, headers ...string) (httpapi.Caller, error) {
 
 func TestAuthenticate(t *testing.T) {
 	tokens := open(t, filepath.Join(t.TempDir(), "db"))
-	made, err := tokens.Create(t.Context(), access.Request{Name: "grafana", Level: "reader"})
+	made, err := tokens.Create(t.Context(), api.TokenRequest{Name: "grafana", Level: "reader"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	gone, err := tokens.Create(t.Context(), access.Request{Name: "gone", Level: "operator"})
+	gone, err := tokens.Create(t.Context(), api.TokenRequest{Name: "gone", Level: "operator"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +84,7 @@ func TestAuthenticate(t *testing.T) {
 func TestTokensExpire(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "db")
 	tokens := open(t, file)
-	made, err := tokens.Create(t.Context(), access.Request{Name: "short", Level: "reader", TTLSeconds: 60})
+	made, err := tokens.Create(t.Context(), api.TokenRequest{Name: "short", Level: "reader", TTLSeconds: 60})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +126,7 @@ func TestFirstAdminIsMadeOnceAndNeverLost(t *testing.T) {
 	if err := tokens.Revoke(t.Context(), list[0].ID); err == nil {
 		t.Error("the last admin token could be revoked")
 	}
-	if _, err := tokens.Create(t.Context(), access.Request{Name: "me", Level: "admin"}); err != nil {
+	if _, err := tokens.Create(t.Context(), api.TokenRequest{Name: "me", Level: "admin"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := tokens.Revoke(t.Context(), list[0].ID); err != nil {
@@ -135,7 +136,7 @@ func TestFirstAdminIsMadeOnceAndNeverLost(t *testing.T) {
 
 func TestCreateRefuses(t *testing.T) {
 	tokens := open(t, filepath.Join(t.TempDir(), "db"))
-	for name, q := range map[string]access.Request{
+	for name, q := range map[string]api.TokenRequest{
 		"no name":      {Level: "reader"},
 		"odd name":     {Name: "a\nb", Level: "reader"},
 		"no level":     {Name: "a"},

@@ -3,6 +3,7 @@ package access
 import (
 	"net/http"
 
+	"github.com/openpf9/openpf9/internal/api"
 	"github.com/openpf9/openpf9/internal/httpapi"
 )
 
@@ -10,16 +11,16 @@ import (
 func (t *Tokens) Routes() []httpapi.Route {
 	return []httpapi.Route{
 		{
-			Pattern: "GET /api/v1/api-tokens", Access: httpapi.Admin, Summary: "All API tokens, without their secrets.", Response: List{},
+			Pattern: "GET /api/v1/api-tokens", Access: httpapi.Admin, Summary: "All API tokens, without their secrets.", Response: api.Tokens{},
 			Do: func(w http.ResponseWriter, _ *http.Request) error {
 				return httpapi.WriteJSON(w, http.StatusOK, t.List())
 			},
 		},
 		{
 			Pattern: "POST /api/v1/api-tokens", Access: httpapi.Admin, Audit: "api_token.create", Summary: "Make an API token; the answer is the only place that shows its secret.",
-			Request: Request{}, Response: NewToken{},
+			Request: api.TokenRequest{}, Response: api.NewToken{},
 			Do: func(w http.ResponseWriter, r *http.Request) error {
-				var q Request
+				var q api.TokenRequest
 				if err := httpapi.ReadJSON(r, &q); err != nil {
 					return err
 				}

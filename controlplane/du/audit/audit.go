@@ -2,7 +2,7 @@
 // every change through the API, every certificate given, every refusal. Entries
 // are added and never changed.
 //
-// It knows nothing of what it records; whoever acts hands it an [Entry].
+// It knows nothing of what it records; whoever acts hands it an [api.AuditEntry].
 package audit
 
 import (
@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/openpf9/openpf9/internal/api"
 	"github.com/openpf9/openpf9/internal/httpapi"
 	"github.com/openpf9/openpf9/internal/sqldb"
 )
@@ -39,28 +40,6 @@ const (
 	Failed  = "failed"
 )
 
-// Entry is one action.
-type Entry struct {
-	ID      int64     `json:"id"` // grows
-	Time    time.Time `json:"time"`
-	Actor   string    `json:"actor"`  // an API token's name, a host's identity, or "anonymous"
-	Action  string    `json:"action"` // "host.revoke", "tunnel.refused"
-	Object  string    `json:"object,omitempty"`
-	Outcome string    `json:"outcome"` // Done, Refused or Failed
-	Reason  string    `json:"reason,omitempty"`
-	Remote  string    `json:"remote,omitempty"` // address
-	// Times is how often the same refusal came from the same address within a
-	// second or so; more than one only for refusals.
-	Times int `json:"times"`
-}
-
-// List is what the API answers.
-type List struct {
-	Entries []Entry `json:"entries"` // newest first
-	// Before, if set, continues the list.
-	Before int64 `json:"before,omitempty"`
-}
-
 const (
 	queue    = 1024                   // entries waiting; when full, Record blocks
 	patience = 5 * time.Second        // for a full queue; then the entry goes to the log
@@ -72,18 +51,18 @@ const (
 type Log struct {
 	db    *sqldb.DB
 	log   *slog.Logger
-	queue chan Entry
+	queue chan api.AuditEntry
 }
 
 // New returns the log on a database that has the package's tables.
 func New(db *sqldb.DB, log *slog.Logger) *Log {
-	return &Log{db: db, log: log, queue: make(chan Entry, queue)}
+	return &Log{db: db, log: log, queue: make(chan api.AuditEntry, queue)}
 }
 
 // Record adds an entry; Time and ID are set by the log. It returns before the
 // entry is on disk. When the database does not keep up for five seconds the
 // entry goes to the process's log, as an error.
-func (l *Log) Record(ctx context.Context, e Entry) {
+func (l *Log) Record(ctx context.Context, e api.AuditEntry) {
 	e.Time = time.Now().UTC()
 	e.Times = 1
 	for _, s := range []*string{&e.Actor, &e.Action, &e.Object, &e.Reason, &e.Remote} {
@@ -116,8 +95,8 @@ func (l *Log) Run(ctx context.Context) error {
 }
 
 // batch waits a moment for more entries and folds equal refusals into one.
-func (l *Log) batch(ctx context.Context, first Entry) []Entry {
-	entries := []Entry{first}
+func (l *Log) batch(ctx context.Context, first api.AuditEntry) []api.AuditEntry {
+	entries := []api.AuditEntry{first}
 	wait := time.NewTimer(gather)
 	defer wait.Stop()
 	for len(entries) < queue {
@@ -133,7 +112,7 @@ func (l *Log) batch(ctx context.Context, first Entry) []Entry {
 	return entries
 }
 
-func fold(entries []Entry, e Entry) []Entry {
+func fold(entries []api.AuditEntry, e api.AuditEntry) []api.AuditEntry {
 	if e.Outcome == Refused {
 		for i := range entries {
 			o := &entries[i]
@@ -147,7 +126,7 @@ func fold(entries []Entry, e Entry) []Entry {
 }
 
 func (l *Log) drain() error {
-	var entries []Entry
+	var entries []api.AuditEntry
 	for {
 		select {
 		case e := <-l.queue:
@@ -160,7 +139,7 @@ func (l *Log) drain() error {
 }
 
 // write stores entries; what cannot be stored is logged, never lost silently.
-func (l *Log) write(entries []Entry) {
+func (l *Log) write(entries []api.AuditEntry) {
 	if len(entries) == 0 {
 		return
 	}
@@ -189,7 +168,7 @@ type Query struct {
 
 // List returns entries, newest first. What was recorded within the last
 // fraction of a second may be missing.
-func (l *Log) List(ctx context.Context, q Query) (List, error) {
+func (l *Log) List(ctx context.Context, q Query) (api.Audit, error) {
 	if q.Limit <= 0 || q.Limit > 1000 {
 		q.Limit = 100
 	}
@@ -200,18 +179,18 @@ func (l *Log) List(ctx context.Context, q Query) (List, error) {
 		WHERE id < $1 AND ($2 = '' OR actor = $2) AND ($3 = '' OR action = $3) AND ($4 = '' OR object = $4)
 		ORDER BY id DESC LIMIT $5`, q.Before, q.Actor, q.Action, q.Object, q.Limit+1)
 	if err != nil {
-		return List{}, fmt.Errorf("list audit entries: %w", err)
+		return api.Audit{}, fmt.Errorf("list audit entries: %w", err)
 	}
 	defer func() { _ = rows.Close() }()
-	out := List{Entries: []Entry{}}
+	out := api.Audit{Entries: []api.AuditEntry{}}
 	for rows.Next() {
-		var e Entry
+		var e api.AuditEntry
 		var at string
 		if err := rows.Scan(&e.ID, &at, &e.Actor, &e.Action, &e.Object, &e.Outcome, &e.Reason, &e.Remote, &e.Times); err != nil {
-			return List{}, err
+			return api.Audit{}, err
 		}
 		if e.Time, err = time.Parse(time.RFC3339Nano, at); err != nil {
-			return List{}, err
+			return api.Audit{}, err
 		}
 		if len(out.Entries) == q.Limit {
 			out.Before = out.Entries[q.Limit-1].ID
@@ -225,7 +204,7 @@ func (l *Log) List(ctx context.Context, q Query) (List, error) {
 // Routes is the package's part of the API.
 func (l *Log) Routes() []httpapi.Route {
 	return []httpapi.Route{{
-		Pattern: "GET /api/v1/audit", Access: httpapi.Operator, Summary: "Who did what, newest first.", Response: List{},
+		Pattern: "GET /api/v1/audit", Access: httpapi.Operator, Summary: "Who did what, newest first.", Response: api.Audit{},
 		Query: []httpapi.Param{
 			{Name: "actor", Summary: "Only of this actor."},
 			{Name: "action", Summary: "Only this action."},

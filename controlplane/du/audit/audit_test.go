@@ -8,12 +8,13 @@ import (
 	"testing"
 
 	"github.com/openpf9/openpf9/controlplane/du/audit"
+	"github.com/openpf9/openpf9/internal/api"
 	"github.com/openpf9/openpf9/internal/sqldb"
 )
 
 // written runs a log, records through f, and returns what is stored after it
 // has ended.
-func written(t *testing.T, f func(*audit.Log)) (*audit.Log, []audit.Entry) {
+func written(t *testing.T, f func(*audit.Log)) (*audit.Log, []api.AuditEntry) {
 	t.Helper()
 	db, err := sqldb.Open(t.Context(), filepath.Join(t.TempDir(), "db"))
 	if err != nil {
@@ -44,7 +45,7 @@ func written(t *testing.T, f func(*audit.Log)) (*audit.Log, []audit.Entry) {
 func TestEntriesAreKeptNewestFirst(t *testing.T) {
 	l, got := written(t, func(l *audit.Log) {
 		for _, action := range []string{"a", "b", "c"} {
-			l.Record(t.Context(), audit.Entry{Actor: "admin", Action: action, Object: "x", Outcome: audit.Done})
+			l.Record(t.Context(), api.AuditEntry{Actor: "admin", Action: action, Object: "x", Outcome: audit.Done})
 		}
 	})
 	if len(got) != 3 || got[0].Action != "c" || got[2].Action != "a" || got[0].Time.IsZero() {
@@ -68,7 +69,7 @@ func TestFloodOfRefusalsIsCountedNotMultiplied(t *testing.T) {
 	const n = 5000
 	_, got := written(t, func(l *audit.Log) {
 		for range n {
-			l.Record(t.Context(), audit.Entry{Actor: "anonymous", Action: "tunnel.refused", Outcome: audit.Refused, Reason: "foreign", Remote: "192.0.2.1"})
+			l.Record(t.Context(), api.AuditEntry{Actor: "anonymous", Action: "tunnel.refused", Outcome: audit.Refused, Reason: "foreign", Remote: "192.0.2.1"})
 		}
 	})
 	times := 0
@@ -83,7 +84,7 @@ func TestFloodOfRefusalsIsCountedNotMultiplied(t *testing.T) {
 func TestDeedsAreNeverFolded(t *testing.T) {
 	_, got := written(t, func(l *audit.Log) {
 		for range 3 {
-			l.Record(t.Context(), audit.Entry{Actor: "admin", Action: "host.revoke", Object: "h", Outcome: audit.Done})
+			l.Record(t.Context(), api.AuditEntry{Actor: "admin", Action: "host.revoke", Object: "h", Outcome: audit.Done})
 		}
 	})
 	if len(got) != 3 {

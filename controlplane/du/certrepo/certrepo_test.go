@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/openpf9/openpf9/controlplane/du/certrepo"
+	"github.com/openpf9/openpf9/internal/api"
 	"github.com/openpf9/openpf9/internal/httpapi"
 	"github.com/openpf9/openpf9/internal/pki"
 	"github.com/openpf9/openpf9/internal/sqldb"
@@ -60,7 +61,7 @@ func csr(t testing.TB) string {
 	return string(text)
 }
 
-func token(t testing.TB, r *certrepo.Repository, q certrepo.JoinTokenRequest) certrepo.NewJoinToken {
+func token(t testing.TB, r *certrepo.Repository, q api.JoinTokenRequest) api.NewJoinToken {
 	t.Helper()
 	made, err := r.CreateToken(t.Context(), q, "admin")
 	if err != nil {
@@ -82,7 +83,7 @@ func TestEnrollVerifyRenewRevoke(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "db")
 	var cut []wire.HostID
 	r := open(t, file, certrepo.Config{Revoked: func(h wire.HostID, _ string) { cut = append(cut, h) }})
-	first, err := r.Enroll(t.Context(), wire.EnrollRequest{Token: token(t, r, certrepo.JoinTokenRequest{}).Secret, CSR: csr(t), HostID: host(1), Kind: "host"}, "192.0.2.1")
+	first, err := r.Enroll(t.Context(), wire.EnrollRequest{Token: token(t, r, api.JoinTokenRequest{}).Secret, CSR: csr(t), HostID: host(1), Kind: "host"}, "192.0.2.1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,10 +117,10 @@ func TestEnrollVerifyRenewRevoke(t *testing.T) {
 		t.Error("a revoked host renewed its certificate")
 	}
 	// A host's own token brings it back, a general one does not.
-	if _, err := r.Enroll(t.Context(), wire.EnrollRequest{Token: token(t, r, certrepo.JoinTokenRequest{}).Secret, CSR: csr(t), HostID: host(1), Kind: "host"}, ""); err == nil || !strings.Contains(err.Error(), "lost laptop") {
+	if _, err := r.Enroll(t.Context(), wire.EnrollRequest{Token: token(t, r, api.JoinTokenRequest{}).Secret, CSR: csr(t), HostID: host(1), Kind: "host"}, ""); err == nil || !strings.Contains(err.Error(), "lost laptop") {
 		t.Errorf("a general token brought a revoked host back: %v", err)
 	}
-	if _, err := r.Enroll(t.Context(), wire.EnrollRequest{Token: token(t, r, certrepo.JoinTokenRequest{Host: host(1)}).Secret, CSR: csr(t), HostID: host(1), Kind: "host"}, ""); err != nil {
+	if _, err := r.Enroll(t.Context(), wire.EnrollRequest{Token: token(t, r, api.JoinTokenRequest{Host: host(1)}).Secret, CSR: csr(t), HostID: host(1), Kind: "host"}, ""); err != nil {
 		t.Errorf("the host's own token: %v", err)
 	}
 }
@@ -128,15 +129,15 @@ func TestEnrollRefuses(t *testing.T) {
 	var audited []certrepo.Event
 	r := open(t, filepath.Join(t.TempDir(), "db"), certrepo.Config{Audit: func(_ context.Context, e certrepo.Event) { audited = append(audited, e) }})
 	other := open(t, filepath.Join(t.TempDir(), "db"), certrepo.Config{DU: "other.example"})
-	used := token(t, r, certrepo.JoinTokenRequest{})
+	used := token(t, r, api.JoinTokenRequest{})
 	if _, err := r.Enroll(t.Context(), wire.EnrollRequest{Token: used.Secret, CSR: csr(t), HostID: host(1), Kind: "host"}, ""); err != nil {
 		t.Fatal(err)
 	}
-	revoked := token(t, r, certrepo.JoinTokenRequest{})
+	revoked := token(t, r, api.JoinTokenRequest{})
 	if err := r.RevokeToken(t.Context(), revoked.ID); err != nil {
 		t.Fatal(err)
 	}
-	good := token(t, r, certrepo.JoinTokenRequest{Uses: 100}).Secret
+	good := token(t, r, api.JoinTokenRequest{Uses: 100}).Secret
 	tests := []struct {
 		name   string
 		q      wire.EnrollRequest
@@ -144,12 +145,12 @@ func TestEnrollRefuses(t *testing.T) {
 		says   string
 	}{
 		{"no token", wire.EnrollRequest{HostID: host(2), Kind: "host"}, 401, "copied whole"},
-		{"unknown token", wire.EnrollRequest{Token: token(t, other, certrepo.JoinTokenRequest{}).Secret, HostID: host(2), Kind: "host"}, 401, "not known here"},
+		{"unknown token", wire.EnrollRequest{Token: token(t, other, api.JoinTokenRequest{}).Secret, HostID: host(2), Kind: "host"}, 401, "not known here"},
 		{"used up", wire.EnrollRequest{Token: used.Secret, HostID: host(2), Kind: "host"}, 403, "used up"},
 		{"revoked", wire.EnrollRequest{Token: revoked.Secret, HostID: host(2), Kind: "host"}, 403, "was revoked"},
 		{"wrong kind", wire.EnrollRequest{Token: good, HostID: host(2), Kind: "gateway"}, 403, "for a host"},
 		{"no kind", wire.EnrollRequest{Token: good, HostID: host(2)}, 400, "host or gateway"},
-		{"other host's", wire.EnrollRequest{Token: token(t, r, certrepo.JoinTokenRequest{Host: host(9)}).Secret, HostID: host(2), Kind: "host"}, 403, "for host 00000009"},
+		{"other host's", wire.EnrollRequest{Token: token(t, r, api.JoinTokenRequest{Host: host(9)}).Secret, HostID: host(2), Kind: "host"}, 403, "for host 00000009"},
 		{"taken name", wire.EnrollRequest{Token: good, HostID: host(1), Kind: "host"}, 409, "made for this host"},
 		{"odd host id", wire.EnrollRequest{Token: good, HostID: "../x", Kind: "host"}, 400, "not a lower-case UUID"},
 		{"odd request", wire.EnrollRequest{Token: good, HostID: host(2), Kind: "host", CSR: "x"}, 400, "PEM block"},
@@ -174,7 +175,7 @@ func TestEnrollRefuses(t *testing.T) {
 
 func TestTokensExpire(t *testing.T) {
 	r := open(t, filepath.Join(t.TempDir(), "db"), certrepo.Config{})
-	made := token(t, r, certrepo.JoinTokenRequest{TTLSeconds: 1})
+	made := token(t, r, api.JoinTokenRequest{TTLSeconds: 1})
 	for time.Now().Before(made.Expires) { // SQLite's clock is the real one
 		select {
 		case <-time.After(10 * time.Millisecond):
@@ -190,7 +191,7 @@ func TestTokensExpire(t *testing.T) {
 func TestTokenIsUsedNoMoreThanItMay(t *testing.T) {
 	r := open(t, filepath.Join(t.TempDir(), "db"), certrepo.Config{})
 	const uses = 3
-	secret := token(t, r, certrepo.JoinTokenRequest{Uses: uses}).Secret
+	secret := token(t, r, api.JoinTokenRequest{Uses: uses}).Secret
 	var done atomic.Int32
 	var wg sync.WaitGroup
 	for n := range 12 {
@@ -211,7 +212,7 @@ func TestVerifyKnowsItsOwnOnly(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "db")
 	r := open(t, file, certrepo.Config{})
 	other := open(t, filepath.Join(t.TempDir(), "db"), certrepo.Config{})
-	c, err := other.Enroll(t.Context(), wire.EnrollRequest{Token: token(t, other, certrepo.JoinTokenRequest{}).Secret, CSR: csr(t), HostID: host(1), Kind: "host"}, "")
+	c, err := other.Enroll(t.Context(), wire.EnrollRequest{Token: token(t, other, api.JoinTokenRequest{}).Secret, CSR: csr(t), HostID: host(1), Kind: "host"}, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,47 +6,25 @@ import (
 	"strings"
 	"time"
 
+	"github.com/openpf9/openpf9/internal/api"
 	"github.com/openpf9/openpf9/internal/httpapi"
 	"github.com/openpf9/openpf9/internal/pki"
 	"github.com/openpf9/openpf9/internal/wire"
 )
 
-// Certificate is a certificate as lists show it.
-type Certificate struct {
-	Serial    string      `json:"serial"`
-	Host      wire.HostID `json:"host"`
-	Kind      string      `json:"kind"`
-	NotBefore time.Time   `json:"not_before"`
-	NotAfter  time.Time   `json:"not_after"`
-	Issued    time.Time   `json:"issued"`
-	How       string      `json:"how"` // "token <id>" or "renewal"
-	Revoked   time.Time   `json:"revoked,omitzero"`
-	Reason    string      `json:"reason,omitempty"` // of the revocation
-}
-
-// Certificates is what the API answers.
-type Certificates struct {
-	Certificates []Certificate `json:"certificates"`
-}
-
-// Revocation asks to revoke a host.
-type Revocation struct {
-	Reason string `json:"reason,omitempty"`
-}
-
 // Certificates lists the certificates that have not expired, by host and age.
 // An empty host means all.
-func (r *Repository) Certificates(host wire.HostID) Certificates {
+func (r *Repository) Certificates(host wire.HostID) api.IssuedCertificates {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	out := Certificates{Certificates: []Certificate{}}
+	out := api.IssuedCertificates{Certificates: []api.IssuedCertificate{}}
 	now := time.Now()
 	for _, c := range r.certs {
 		if (host == "" || c.host == host) && now.Before(c.notAfter) {
-			out.Certificates = append(out.Certificates, Certificate{c.serial, c.host, c.kind, c.notBefore, c.notAfter, c.issued, c.how, c.revoked, c.reason})
+			out.Certificates = append(out.Certificates, c.view())
 		}
 	}
-	slices.SortFunc(out.Certificates, func(a, b Certificate) int {
+	slices.SortFunc(out.Certificates, func(a, b api.IssuedCertificate) int {
 		if c := strings.Compare(string(a.Host), string(b.Host)); c != 0 {
 			return c
 		}
@@ -56,6 +34,13 @@ func (r *Repository) Certificates(host wire.HostID) Certificates {
 		return strings.Compare(a.Serial, b.Serial)
 	})
 	return out
+}
+
+func (c *certificate) view() api.IssuedCertificate {
+	return api.IssuedCertificate{
+		Serial: c.serial, Host: c.host, Kind: c.kind, NotBefore: c.notBefore, NotAfter: c.notAfter,
+		Issued: c.issued, How: c.how, Revoked: c.revoked, Reason: c.reason,
+	}
 }
 
 // Routes is the package's part of the API.
@@ -74,7 +59,7 @@ func (r *Repository) Routes() []httpapi.Route {
 			},
 		},
 		{
-			Pattern: "GET /api/v1/join-tokens", Access: httpapi.Operator, Summary: "Join tokens, without their secrets.", Response: JoinTokens{},
+			Pattern: "GET /api/v1/join-tokens", Access: httpapi.Operator, Summary: "Join tokens, without their secrets.", Response: api.JoinTokens{},
 			Do: func(w http.ResponseWriter, req *http.Request) error {
 				list, err := r.Tokens(req.Context())
 				if err != nil {
@@ -85,9 +70,9 @@ func (r *Repository) Routes() []httpapi.Route {
 		},
 		{
 			Pattern: "POST /api/v1/join-tokens", Access: httpapi.Operator, Audit: "join_token.create", Summary: "Make a join token; the answer is the only place that shows its secret.",
-			Request: JoinTokenRequest{}, Response: NewJoinToken{},
+			Request: api.JoinTokenRequest{}, Response: api.NewJoinToken{},
 			Do: func(w http.ResponseWriter, req *http.Request) error {
-				var q JoinTokenRequest
+				var q api.JoinTokenRequest
 				if err := httpapi.ReadJSON(req, &q); err != nil {
 					return err
 				}
@@ -109,7 +94,7 @@ func (r *Repository) Routes() []httpapi.Route {
 			},
 		},
 		{
-			Pattern: "GET /api/v1/certificates", Access: httpapi.Operator, Summary: "Host certificates that have not expired.", Response: Certificates{},
+			Pattern: "GET /api/v1/certificates", Access: httpapi.Operator, Summary: "Host certificates that have not expired.", Response: api.IssuedCertificates{},
 			Query: []httpapi.Param{{Name: "host", Summary: "Only of this host."}},
 			Do: func(w http.ResponseWriter, req *http.Request) error {
 				return httpapi.WriteJSON(w, http.StatusOK, r.Certificates(wire.HostID(req.URL.Query().Get("host"))))
@@ -117,7 +102,7 @@ func (r *Repository) Routes() []httpapi.Route {
 		},
 		{
 			Pattern: "POST /api/v1/hosts/{id}/revoke", Access: httpapi.Operator, Audit: "host.revoke", Summary: "Revoke all certificates of a host and cut its tunnel.",
-			Request: Revocation{}, Do: r.serveRevoke,
+			Request: api.Revocation{}, Do: r.serveRevoke,
 		},
 	}
 }
@@ -140,7 +125,7 @@ func (r *Repository) serveEnroll(w http.ResponseWriter, req *http.Request) error
 }
 
 func (r *Repository) serveRevoke(w http.ResponseWriter, req *http.Request) error {
-	var q Revocation
+	var q api.Revocation
 	if req.ContentLength != 0 {
 		if err := httpapi.ReadJSON(req, &q); err != nil {
 			return err
