@@ -27,7 +27,7 @@ type Config struct {
 // Limits bound what hosts and clients may cost.
 type Limits struct {
 	Hosts               int `toml:"hosts"`                 // tunnels at once; 20,000
-	TunnelsPerSecond    int `toml:"tunnels_per_second"`    // attempts; 500
+	TunnelsPerSecond    int `toml:"tunnels_per_second"`    // attempts; 250
 	Handshakes          int `toml:"handshakes"`            // TLS handshakes at once; 256
 	ResourcesPerHost    int `toml:"resources_per_host"`    // 50,000
 	BytesPerHost        int `toml:"bytes_per_host"`        // of resources; 256 MiB

@@ -57,6 +57,15 @@ func New(ctx context.Context, cfg Config, version string, log *slog.Logger) (_ *
 	if err := os.MkdirAll(cfg.State, 0o700); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)
 	}
+	// The database holds the authority's key: nobody else may read it, whatever
+	// the directory allows. Its companions get its mode.
+	f, err := os.OpenFile(cfg.file(DatabaseFile), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("make the database: %w", err)
+	}
+	if err := errors.Join(f.Chmod(0o600), f.Close()); err != nil {
+		return nil, fmt.Errorf("make the database: %w", err)
+	}
 	d := &DU{cfg: cfg, version: version, log: log}
 	if d.db, err = sqldb.Open(ctx, cfg.file(DatabaseFile)); err != nil {
 		return nil, err

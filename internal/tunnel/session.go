@@ -197,6 +197,9 @@ func (s *Session) hangUp(finished <-chan struct{}, wait bool) {
 		s.writer.close()
 	}
 	_ = s.conn.Close()
+	if s.cfg.Ended != nil {
+		s.cfg.Ended(s)
+	}
 }
 
 // Drain asks the far side to go: its Keeper makes a new session, after

@@ -80,6 +80,10 @@ type Config struct {
 	// Refused is told of every refused stream, for the audit; may be nil. It
 	// must not block.
 	Refused func(s *Session, service string, err error)
+	// Ended is told of the session's end, once, in a goroutine of its own; may
+	// be nil. It spares a server with thousands of sessions as many goroutines
+	// that wait for Done.
+	Ended func(s *Session)
 	// Peer is who the far side is, for Session.Peer.
 	Peer any
 	// Keepalive is the silence after which the far side is asked for a sign of

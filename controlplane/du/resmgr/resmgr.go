@@ -140,6 +140,9 @@ func (m *Manager) Connected(p Peer) {
 	defer m.mu.Unlock()
 	h := m.hosts[p.Host]
 	now := time.Now()
+	if h != nil && h.session > p.Session {
+		return // the news of an older session has been overtaken
+	}
 	if h == nil {
 		h = &host{id: p.Host, firstSeen: now}
 		m.insert(h)

@@ -22,7 +22,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// accept upgrades the request and starts the session's one goroutine.
+// accept upgrades the request and keeps the session.
 func (s *Server) accept(w http.ResponseWriter, r *http.Request) *httpapi.Error {
 	if wait := s.limit.take(time.Now()); wait > 0 {
 		return s.busy("too many tunnels are being opened", wait)
@@ -37,12 +37,12 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) *httpapi.Error {
 		s.cfg.Refused(r.RemoteAddr, peer.Host, "tunnel", err)
 		return httpapi.Errorf(http.StatusForbidden, "%s", err)
 	}
-	ss := &session{ready: make(chan struct{}), since: time.Now()}
+	ss := &session{ready: make(chan struct{})}
 	s.mu.Lock()
 	switch {
 	case s.draining:
 		s.mu.Unlock()
-		return s.busy("the control plane is shutting down", 2*time.Second)
+		return s.busy(shuttingDown, 2*time.Second)
 	case s.count >= s.cfg.Limits.Sessions:
 		s.mu.Unlock()
 		return s.busy(fmt.Sprintf("%d tunnels are open, no more are accepted", s.cfg.Limits.Sessions), time.Minute)
@@ -50,6 +50,7 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) *httpapi.Error {
 	s.last++
 	peer.Session = s.last
 	s.count++
+	s.wg.Add(1) // until ended, or not upgraded; under the lock, so that drain does not miss it
 	s.mu.Unlock()
 	peer.Address = r.RemoteAddr
 	ss.peer = peer
@@ -57,6 +58,7 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) *httpapi.Error {
 		Services:  s.services,
 		Allow:     nil, // every host may use all that are listened for: resmgr and certrepo
 		Refused:   s.streamRefused,
+		Ended:     s.ended,
 		Peer:      ss,
 		Keepalive: s.cfg.Keepalive,
 		Log:       s.log,
@@ -65,6 +67,7 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) *httpapi.Error {
 		s.mu.Lock()
 		s.count--
 		s.mu.Unlock()
+		s.wg.Done()
 		s.metrics.refused.WithLabelValues("upgrade").Inc()
 		s.log.Debug("tunnel not upgraded", "host", peer.Host, "err", err)
 		return nil
@@ -74,13 +77,13 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) *httpapi.Error {
 	// A revocation that came since the first look has kicked the host before
 	// it was there to be kicked.
 	if _, err := s.cfg.Verify(context.WithoutCancel(r.Context()), chain); err != nil {
-		ss.t.Close(err.Error())
+		_ = ss.t.Close(err.Error())
 	}
 	return nil
 }
 
-// register makes the session its host's, ends the one before, and waits for
-// its end in a goroutine.
+// register makes the session its host's and ends the one before. A session
+// costs no goroutine of ours: tunnel tells of its end.
 func (s *Server) register(ss *session) {
 	s.mu.Lock()
 	old := s.sessions[ss.peer.Host]
@@ -89,32 +92,28 @@ func (s *Server) register(ss *session) {
 	} else { // a newer one has overtaken us
 		old = ss
 	}
-	// Under the lock, so that drain either sees the session or has not begun
-	// to wait.
 	draining := s.draining
-	s.wg.Go(func() { s.attend(ss) })
 	s.mu.Unlock()
-	if old != nil {
-		old.t.Close("replaced by a newer session")
-	}
-	if draining {
-		ss.t.Close("the control plane is shutting down")
-	}
-}
-
-// attend lives as long as the session.
-func (s *Server) attend(ss *session) {
 	s.cfg.Connected(ss.peer)
 	close(ss.ready)
 	s.log.Info("host connected", "host", ss.peer.Host, "session", ss.peer.Session, "address", ss.peer.Address)
-	if end := ss.peer.NotAfter; !end.IsZero() {
-		expiry := time.AfterFunc(time.Until(end), func() { ss.t.Close("the host's certificate has expired") })
-		defer expiry.Stop()
+	if old != nil {
+		_ = old.t.Close("replaced by a newer session")
 	}
-	<-ss.t.Done()
-	ss.t.Wait()
-	reason := why(ss.t.Err())
-	st := ss.t.Stats()
+	if draining {
+		_ = ss.t.Close(shuttingDown)
+	}
+}
+
+// ended cleans up behind a session.
+func (s *Server) ended(t *tunnel.Session) {
+	ss, ok := t.Peer().(*session)
+	if !ok {
+		return
+	}
+	<-ss.ready // register comes first, however short the session
+	defer s.wg.Done()
+	reason, st := why(t.Err()), t.Stats()
 	s.metrics.bytes.WithLabelValues("received").Add(float64(st.Received))
 	s.metrics.bytes.WithLabelValues("sent").Add(float64(st.Sent))
 	s.mu.Lock()
@@ -125,6 +124,30 @@ func (s *Server) attend(ss *session) {
 	s.mu.Unlock()
 	s.cfg.Disconnected(ss.peer, reason)
 	s.log.Info("host disconnected", "host", ss.peer.Host, "session", ss.peer.Session, "reason", reason)
+}
+
+// expire ends sessions whose certificates have expired, until ctx ends.
+func (s *Server) expire(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		var over []*session
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			s.mu.Lock()
+			for _, ss := range s.sessions {
+				if end := ss.peer.NotAfter; !end.IsZero() && now.After(end) {
+					over = append(over, ss)
+				}
+			}
+			s.mu.Unlock()
+		}
+		for _, ss := range over {
+			_ = ss.t.Close("the host's certificate has expired")
+		}
+	}
 }
 
 // why puts the end of a session in words.

@@ -38,7 +38,7 @@ type Peer struct {
 // Limits bound what tunnels may cost. Zero fields mean the default.
 type Limits struct {
 	Sessions  int // at once; 20,000
-	PerSecond int // attempts, with as many again at once; 500
+	PerSecond int // attempts, with as many again at once; 250
 }
 
 // Config is what a Server needs. Verify is required.
@@ -67,7 +67,7 @@ type Server struct {
 	offers   []offer // before Run
 	limit    *bucket
 	metrics  *metrics
-	wg       sync.WaitGroup // one per session
+	wg       sync.WaitGroup // one per registered session
 
 	mu       sync.Mutex // guards the fields below
 	draining bool
@@ -81,7 +81,6 @@ type session struct {
 	peer  Peer
 	ready chan struct{} // closed when Connected has returned
 	t     *tunnel.Session
-	since time.Time
 }
 
 // New makes a server that accepts nothing until its ServeHTTP is called, and
@@ -97,7 +96,7 @@ func New(cfg Config) *Server {
 		cfg.Limits.Sessions = 20_000
 	}
 	if cfg.Limits.PerSecond == 0 {
-		cfg.Limits.PerSecond = 500
+		cfg.Limits.PerSecond = 250
 	}
 	if cfg.Refused == nil {
 		cfg.Refused = func(string, wire.HostID, string, error) {}
@@ -145,12 +144,18 @@ func PeerOf(ctx context.Context) (Peer, bool) {
 	return ss.peer, true
 }
 
+// acceptors is how many goroutines take streams of a service, so that they
+// get their turn among the thousands of a mass reconnect.
+const acceptors = 4
+
 // Run serves the services until ctx ends. Then it asks the hosts to go and
 // waits for their sessions to end, for drainFor at most.
 func (s *Server) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	var servers sync.WaitGroup
 	var running []*http.Server
-	fail := make(chan error, len(s.offers))
+	fail := make(chan error, len(s.offers)*acceptors)
 	for _, o := range s.offers {
 		srv := &http.Server{
 			Handler:           whenReady(o.handler),
@@ -163,12 +168,15 @@ func (s *Server) Run(ctx context.Context) error {
 			ConnContext:       connContext,
 		}
 		running = append(running, srv)
-		servers.Go(func() {
-			if err := srv.Serve(o.listener); !errors.Is(err, http.ErrServerClosed) {
-				fail <- fmt.Errorf("serve %s: %w", o.listener.Addr(), err)
-			}
-		})
+		for range acceptors {
+			servers.Go(func() {
+				if err := srv.Serve(o.listener); !errors.Is(err, http.ErrServerClosed) {
+					fail <- fmt.Errorf("serve %s: %w", o.listener.Addr(), err)
+				}
+			})
+		}
 	}
+	servers.Go(func() { s.expire(ctx) })
 	var err error
 	select {
 	case <-ctx.Done():
@@ -176,8 +184,9 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.drain()
 	for _, srv := range running {
-		srv.Close()
+		_ = srv.Close()
 	}
+	stop()
 	servers.Wait()
 	return err
 }
@@ -207,6 +216,8 @@ func whenReady(h http.Handler) http.Handler {
 	})
 }
 
+const shuttingDown = "the control plane is shutting down"
+
 // drainFor is how long sessions have to end by themselves.
 const drainFor = time.Second
 
@@ -235,7 +246,7 @@ func (s *Server) drain() {
 	case <-timer.C:
 	}
 	for _, ss := range all {
-		ss.t.Close("the control plane is shutting down")
+		_ = ss.t.Close(shuttingDown)
 	}
 	<-ended
 }
@@ -259,7 +270,7 @@ func (s *Server) Kick(host wire.HostID, reason string) bool {
 	if ss == nil {
 		return false
 	}
-	ss.t.Close(reason)
+	_ = ss.t.Close(reason)
 	return true
 }
 
