@@ -4,6 +4,7 @@ package controlplane
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 
@@ -12,11 +13,28 @@ import (
 
 // Config is the configuration file of pf9-controlplane.
 type Config struct {
-	DU du.Config `toml:"du"`
+	LogLevel string    `toml:"log_level"` // "debug", "info", "warn" or "error"; "info"
+	DU       du.Config `toml:"du"`
 }
 
 // Validate checks the configuration and fills in the defaults.
-func (c *Config) Validate() error { return c.DU.Validate() }
+func (c *Config) Validate() error {
+	var l slog.Level
+	if c.LogLevel != "" && l.UnmarshalText([]byte(c.LogLevel)) != nil {
+		return fmt.Errorf("log_level: %q is not debug, info, warn or error", c.LogLevel)
+	}
+	if err := c.DU.Validate(); err != nil {
+		return fmt.Errorf("du.%w", err)
+	}
+	return nil
+}
+
+// Level is the level of logging.
+func (c *Config) Level() slog.Level {
+	var l slog.Level
+	_ = l.UnmarshalText([]byte(c.LogLevel)) // Validate has; empty means info
+	return l
+}
 
 // Run serves all tiers until ctx ends. It calls ready, if not nil, with the
 // deployment unit's address once that accepts hosts and clients.

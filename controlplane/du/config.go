@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -19,7 +20,8 @@ type Config struct {
 	// FQDN is the deployment unit's name: hosts dial it, and their
 	// certificates carry it. It never changes.
 	FQDN string `toml:"fqdn"`
-	// Names are further names and addresses for the server's certificate.
+	// Names are further names and addresses for the server's certificate,
+	// besides those of this machine to itself.
 	Names  []string `toml:"names"`
 	Limits Limits   `toml:"limits"`
 }
@@ -47,6 +49,11 @@ func (c *Config) Validate() error {
 	}
 	if strings.ContainsAny(c.FQDN, "/: ") || strings.ToLower(c.FQDN) != c.FQDN {
 		return fmt.Errorf("fqdn: %q is not a lower-case host name", c.FQDN)
+	}
+	for _, name := range []string{"localhost", "127.0.0.1", "::1"} { // for clients on this machine
+		if !slices.Contains(c.Names, name) {
+			c.Names = append(slices.Clip(c.Names), name)
+		}
 	}
 	if c.Listen == "" {
 		c.Listen = ":443"
