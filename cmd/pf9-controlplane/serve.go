@@ -48,9 +48,10 @@ func serve(ctx context.Context, file string) error {
 	defer stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	watchdog, cancel := context.WithCancel(context.WithoutCancel(ctx)) // feeds until everything has ended
+	beside, cancel := context.WithCancel(context.WithoutCancel(ctx)) // until everything has ended
 	defer cancel()
-	wg.Go(func() { _ = service.RunWatchdog(watchdog) }) // ends with its context only
+	wg.Go(func() { _ = service.RunWatchdog(beside) }) // ends with its context only
+	wg.Go(func() { trim(beside) })
 	wg.Go(func() {
 		<-ctx.Done()
 		service.Stopping()
