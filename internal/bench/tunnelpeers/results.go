@@ -57,6 +57,12 @@ func (r results) median(stack, metric string) (float64, bool) {
 	return v[len(v)/2], true
 }
 
+// frozen reports whether a figure is missing because nothing came in time.
+func (r results) frozen(stack, metric string) bool {
+	s := r[stack][metric]
+	return s != nil && s.Frozen > 0
+}
+
 // text is the median as a table shows it.
 func (r results) text(stack, metric, format string) string {
 	v, ok := r.median(stack, metric)
@@ -66,7 +72,7 @@ func (r results) text(stack, metric, format string) string {
 		return fmt.Sprintf(format, v)
 	case s == nil:
 		return "-"
-	case s.Frozen > 0:
+	case r.frozen(stack, metric):
 		return "frozen"
 	default:
 		return "failed"

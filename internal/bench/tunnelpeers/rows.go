@@ -32,13 +32,16 @@ func quickPlan() plan {
 	return p
 }
 
+// recorder takes a figure of the stack that is measured.
+type recorder func(metric string, v float64)
+
 // row is a set of figures that are measured together on a fresh session.
 type row struct {
 	group   string   // what -rows names
 	metrics []string // what run records
 	alone   bool     // needs processes that did nothing before
 	limit   time.Duration
-	run     func(ctx context.Context, p *pair, rec func(metric string, v float64)) error
+	run     func(context.Context, *pair, recorder) error
 }
 
 // nearRows are the rows on loopback, except those about sessions.
@@ -46,7 +49,7 @@ func nearRows(pl plan) []row {
 	full := func(n int, up bool, name string) row {
 		return row{
 			group: "bulk", metrics: []string{name, name + ".cpu"}, limit: 10 * time.Second,
-			run: func(ctx context.Context, p *pair, rec func(string, float64)) error {
+			run: func(ctx context.Context, p *pair, rec recorder) error {
 				return runBulk(ctx, p, BulkArgs{n, up}, pl.warm, pl.window, name, rec)
 			},
 		}
@@ -54,7 +57,7 @@ func nearRows(pl plan) []row {
 	ping := func(beside int, name string) row {
 		return row{
 			group: "ping", metrics: []string{name + ".p50", name + ".p99", name + ".carried"}, limit: 8 * time.Second,
-			run: func(ctx context.Context, p *pair, rec func(string, float64)) error {
+			run: func(ctx context.Context, p *pair, rec recorder) error {
 				return runPing(ctx, p, beside, pl, name, rec)
 			},
 		}
@@ -62,13 +65,13 @@ func nearRows(pl plan) []row {
 	return []row{
 		full(1, false, "down1"), full(1, true, "up1"), full(8, false, "down8"), full(8, true, "up8"),
 		ping(0, "ping0"), ping(1, "ping1"), ping(8, "ping8"),
-		{"open", []string{"open", "open.cpu"}, false, 10 * time.Second, func(ctx context.Context, p *pair, rec func(string, float64)) error {
+		{"open", []string{"open", "open.cpu"}, false, 10 * time.Second, func(ctx context.Context, p *pair, rec recorder) error {
 			return runOpen(ctx, p, pl, rec)
 		}},
-		{"stall", []string{"stall.taken", "stall.mem", "stall.p99", "stall.keep"}, false, 10 * time.Second, func(ctx context.Context, p *pair, rec func(string, float64)) error {
+		{"stall", []string{"stall.taken", "stall.mem", "stall.p99", "stall.keep"}, false, 10 * time.Second, func(ctx context.Context, p *pair, rec recorder) error {
 			return runStall(ctx, p, pl, rec)
 		}},
-		{"duplex", []string{"duplex", "duplex.gap"}, false, 8 * time.Second, func(ctx context.Context, p *pair, rec func(string, float64)) error {
+		{"duplex", []string{"duplex", "duplex.gap"}, false, 8 * time.Second, func(ctx context.Context, p *pair, rec recorder) error {
 			return runDuplex(ctx, p, pl, rec)
 		}},
 	}
@@ -80,7 +83,7 @@ func sessionRows(pl plan) []row {
 		"sessions",
 		[]string{"idle.rss", "idle.heap", "idle.goroutines", "reconnect", "reconnect.cpu"},
 		true, 40 * time.Second,
-		func(ctx context.Context, p *pair, rec func(string, float64)) error {
+		func(ctx context.Context, p *pair, rec recorder) error {
 			return runSessions(ctx, p, pl, rec)
 		},
 	}}
@@ -89,7 +92,7 @@ func sessionRows(pl plan) []row {
 // farRows are the rows through a round trip of 50 ms.
 func farRows(pl plan) []row {
 	full := func(n int, up bool, name string) row {
-		return row{"far", []string{name}, false, 20 * time.Second, func(ctx context.Context, p *pair, rec func(string, float64)) error {
+		return row{"far", []string{name}, false, 20 * time.Second, func(ctx context.Context, p *pair, rec recorder) error {
 			only := func(m string, v float64) {
 				if m == name {
 					rec(m, v)
@@ -105,7 +108,7 @@ func farRows(pl plan) []row {
 //
 // For the JSON file also how busy each end was, in CPUs: one that is near 1
 // with the other below is the bottleneck.
-func runBulk(ctx context.Context, p *pair, a BulkArgs, warm, window time.Duration, name string, rec func(string, float64)) error {
+func runBulk(ctx context.Context, p *pair, a BulkArgs, warm, window time.Duration, name string, rec recorder) error {
 	b, err := bulkRate(ctx, p, a, warm, window)
 	if err != nil {
 		return err
@@ -150,7 +153,7 @@ func bulkRate(ctx context.Context, p *pair, a BulkArgs, warm, window time.Durati
 
 // runPing records round trips in microseconds, and what the bulk streams
 // beside it carried from the DU to the agent in MB/s.
-func runPing(ctx context.Context, p *pair, beside int, pl plan, name string, rec func(string, float64)) error {
+func runPing(ctx context.Context, p *pair, beside int, pl plan, name string, rec recorder) error {
 	args := PingArgs{For: pl.ping}
 	if beside > 0 {
 		// Pings leave most of the CPU to the bulk they are to be disturbed by.
@@ -180,7 +183,7 @@ func runPing(ctx context.Context, p *pair, beside int, pl plan, name string, rec
 }
 
 // runOpen records streams per second and CPU microseconds of both ends each.
-func runOpen(ctx context.Context, p *pair, pl plan, rec func(string, float64)) error {
+func runOpen(ctx context.Context, p *pair, pl plan, rec recorder) error {
 	from, err := p.mark(ctx)
 	if err != nil {
 		return err
@@ -204,7 +207,7 @@ func runOpen(ctx context.Context, p *pair, pl plan, rec func(string, float64)) e
 // runStall records what 16 streams whose far end never reads take in (MB) and
 // cost there (MiB resident), a ping beside them and what share of its earlier
 // rate a new bulk stream keeps (%).
-func runStall(ctx context.Context, p *pair, pl plan, rec func(string, float64)) error {
+func runStall(ctx context.Context, p *pair, pl plan, rec recorder) error {
 	before, err := bulkRate(ctx, p, BulkArgs{N: 1}, pl.warm, pl.window)
 	if err != nil {
 		return err
@@ -244,7 +247,7 @@ func runStall(ctx context.Context, p *pair, pl plan, rec func(string, float64)) 
 
 // runDuplex records MB/s in both directions together and the longest time
 // without a byte (ms).
-func runDuplex(ctx context.Context, p *pair, pl plan, rec func(string, float64)) error {
+func runDuplex(ctx context.Context, p *pair, pl plan, rec recorder) error {
 	var d Duplex
 	if err := p.du.call(ctx, "Duplex", pl.duplex, &d); err != nil {
 		return err
@@ -256,7 +259,7 @@ func runDuplex(ctx context.Context, p *pair, pl plan, rec func(string, float64))
 
 // runSessions records what an idle session costs the DU (KiB, goroutines) and
 // what bringing all of them up again takes (s, CPU ms of both ends each).
-func runSessions(ctx context.Context, p *pair, pl plan, rec func(string, float64)) error {
+func runSessions(ctx context.Context, p *pair, pl plan, rec recorder) error {
 	if _, err := p.connect(ctx, 50, pl.workers); err != nil { // warm
 		return err
 	}

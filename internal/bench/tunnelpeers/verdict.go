@@ -13,7 +13,8 @@ type bar struct {
 	value float64 // ours
 	limit float64
 	least bool // value must be at least limit; otherwise at most
-	known bool // both were measured
+	run   bool // the row was run
+	known bool // both figures are there; if not, something froze or failed
 }
 
 func (b bar) met() bool {
@@ -23,8 +24,7 @@ func (b bar) met() bool {
 	return b.value <= b.limit
 }
 
-// bars judges ours. Bars whose rows were not run are not in the list; one that
-// froze or failed is there and not known.
+// bars judges ours. Comparisons with stacks that were not run are left out.
 func bars(r results) []bar {
 	j := judge{r: r}
 	for _, d := range []string{"down1", "up1"} {
@@ -59,11 +59,11 @@ type judge struct {
 }
 
 func (j *judge) add(text, metric string, limit float64, limitKnown, least bool) {
-	if j.r[ourName][metric] == nil {
-		return
-	}
 	v, ok := j.r.median(ourName, metric)
-	j.bars = append(j.bars, bar{text: text, value: v, limit: limit, least: least, known: ok && limitKnown})
+	j.bars = append(j.bars, bar{
+		text: text, value: v, limit: limit, least: least,
+		run: j.r[ourName][metric] != nil, known: ok && limitKnown,
+	})
 }
 
 func (j *judge) atLeast(text, metric, than string, factor float64) {
@@ -71,20 +71,20 @@ func (j *judge) atLeast(text, metric, than string, factor float64) {
 }
 
 func (j *judge) atLeastOf(text, metric, than, thanMetric string, factor float64) {
-	if s := j.r[than][thanMetric]; s == nil {
+	if j.r[than] == nil {
 		return
 	}
 	v, ok := j.r.median(than, thanMetric)
 	// Anything is more than what froze.
-	j.add(text, metric, v*factor, ok || j.r[than][thanMetric].Frozen > 0, true)
+	j.add(text, metric, v*factor, ok || j.r.frozen(than, thanMetric), true)
 }
 
 func (j *judge) atMost(text, metric, than string, factor float64) {
-	if s := j.r[than][metric]; s == nil {
+	if j.r[than] == nil {
 		return
 	}
 	v, ok := j.r.median(than, metric)
-	if !ok && j.r[than][metric].Frozen > 0 {
+	if !ok && j.r.frozen(than, metric) {
 		v, ok = math.Inf(1), true
 	}
 	j.add(text, metric, v*factor, ok, false)
@@ -98,21 +98,30 @@ func (j *judge) atMostConst(text, metric string, limit float64) {
 	j.add(text, metric, limit, true, false)
 }
 
-// printVerdicts prints one line per bar and reports whether all are met.
+// printVerdicts prints one line per bar and reports whether all that were run
+// are met.
 func printVerdicts(w io.Writer, r results) bool {
+	if r[ourName] == nil {
+		return true
+	}
 	all := true
 	fmt.Fprintln(w)
 	for _, b := range bars(r) {
-		verdict, sign := "met   ", "<="
+		sign := "<="
 		if b.least {
 			sign = ">="
 		}
-		if !b.known || !b.met() {
-			verdict, all = "MISSED", false
-		}
-		figure := "did not finish"
-		if b.known {
-			figure = fmt.Sprintf("%.4g %s %.4g", b.value, sign, b.limit)
+		figure := fmt.Sprintf("%.4g %s %.4g", b.value, sign, b.limit)
+		verdict := "MISSED "
+		switch {
+		case !b.run:
+			verdict, figure = "not run", "-"
+		case !b.known:
+			figure, all = "did not finish", false
+		case b.met():
+			verdict = "met    "
+		default:
+			all = false
 		}
 		fmt.Fprintf(w, "%s  %s  (%s)\n", verdict, b.text, figure)
 	}
