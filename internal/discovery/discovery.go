@@ -1,0 +1,142 @@
+// Package discovery runs discovery modules and keeps their faults apart. Each
+// module is listed on a schedule and when it hints at a change; a module that
+// fails, panics or hangs costs nobody else anything, and what it listed last
+// stays in force.
+//
+// It does not compare lists nor send them: that is the [Sink]'s work.
+package discovery
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/openpf9/openpf9/internal/wire"
+	"github.com/openpf9/openpf9/plugin"
+)
+
+// Module is a source and how to run it.
+type Module struct {
+	Name   string
+	Kinds  []string // all that the source may list
+	Source plugin.Source
+	// Interval is how often to list while nothing is hinted; 0 means a minute.
+	Interval time.Duration
+	// Timeout bounds one list; 0 means 30 s. A list that does not return soon
+	// after is abandoned, and no other is begun until it does.
+	Timeout time.Duration
+	// Config is what the source was made from. A module whose Config has
+	// changed is started anew by Set. It must be comparable.
+	Config any
+}
+
+// Sink takes what modules discover. Its methods are called by one goroutine
+// per module.
+type Sink interface {
+	// Listed hands over a complete list.
+	Listed(module string, kinds []string, rs []plugin.Resource)
+	// Got hands over one resource that was looked at alone; found false: it is gone.
+	Got(module string, k plugin.Key, r plugin.Resource, found bool)
+	// Status tells of each change in a module's health.
+	Status(st wire.SourceStatus)
+	// Removed tells that a module runs no more.
+	Removed(module string)
+}
+
+// The states of a module.
+const (
+	Starting = "starting" // no list yet
+	OK       = "ok"
+	Degraded = "degraded" // an older list is in force
+	Failed   = "failed"   // there is no list in force, or the module does not return
+)
+
+// Runner runs modules. Make it with New.
+type Runner struct {
+	sink Sink
+	log  *slog.Logger
+	set  chan []Module // the newest wish only
+
+	mu      sync.Mutex // guards workers
+	workers map[string]*worker
+}
+
+// New returns a runner that runs nothing yet.
+func New(sink Sink, log *slog.Logger) *Runner {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Runner{sink: sink, log: log, set: make(chan []Module, 1), workers: make(map[string]*worker)}
+}
+
+// Run runs the modules until ctx ends. It waits for all of them but those that
+// do not return from their source.
+func (r *Runner) Run(ctx context.Context, initial []Module) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	r.reconcile(ctx, &wg, initial)
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case modules := <-r.set:
+			r.reconcile(ctx, &wg, modules)
+		}
+	}
+}
+
+// Set changes which modules run. Those that stay as they are go on untouched.
+func (r *Runner) Set(modules []Module) {
+	for {
+		select {
+		case r.set <- modules:
+			return
+		case <-r.set: // an older wish
+		}
+	}
+}
+
+// reconcile makes the running set equal to the wanted one.
+func (r *Runner) reconcile(ctx context.Context, wg *sync.WaitGroup, modules []Module) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, w := range r.workers {
+		i := slices.IndexFunc(modules, func(m Module) bool { return m.Name == name })
+		if i >= 0 && modules[i].Config == w.module.Config {
+			continue
+		}
+		w.cancel()
+		delete(r.workers, name)
+		if i < 0 {
+			wg.Go(func() {
+				<-w.done
+				r.sink.Removed(name)
+			})
+		}
+	}
+	for _, m := range modules {
+		if r.workers[m.Name] != nil {
+			continue
+		}
+		inner, cancel := context.WithCancel(ctx)
+		w := newWorker(m, r.sink, r.log.With("module", m.Name), cancel)
+		r.workers[m.Name] = w
+		wg.Go(func() {
+			defer close(w.done)
+			w.run(inner)
+		})
+	}
+}
+
+// Relist asks modules for a new list, all of them if none is named.
+func (r *Runner) Relist(names ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, w := range r.workers {
+		if len(names) == 0 || slices.Contains(names, name) {
+			w.hints.add(nil)
+		}
+	}
+}
