@@ -1,0 +1,363 @@
+// Package mirror is the agent's copy of its host's inventory. It compares what
+// modules list with what it has, counts changes, sums up each kind, and tells
+// its watchers which resources to look at again. It sends nothing itself.
+//
+// It is a discovery.Sink.
+package mirror
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/openpf9/openpf9/internal/atomicfile"
+	"github.com/openpf9/openpf9/internal/wire"
+	"github.com/openpf9/openpf9/plugin"
+)
+
+// When more than this many, and more than half, of a source's resources vanish
+// from one list, they are kept for one more: a libvirtd that has just started
+// answers before it knows its guests.
+const suspiciousLoss = 10
+
+// Options are what a mirror needs.
+type Options struct {
+	// Event is told of history; may be nil. It must not block.
+	Event func(kind string, e wire.Event)
+	Log   *slog.Logger // nil discards
+}
+
+// Mirror is the inventory. Make it with New.
+type Mirror struct {
+	event func(string, wire.Event)
+	log   *slog.Logger
+
+	mu        sync.RWMutex // guards the fields below
+	resources map[plugin.Key]*wire.Resource
+	kinds     map[string]*kind
+	sources   map[string]*source
+	watches   map[*Watch]struct{}
+}
+
+// kind sums up one kind.
+type kind struct {
+	digest wire.Digest
+	listed bool // a source has listed it whole since the agent started
+}
+
+// source is one module's part.
+type source struct {
+	status  wire.SourceStatus
+	listed  bool
+	suspect string // why the last list is not believed; empty: it is
+}
+
+// New returns an empty mirror.
+func New(o Options) *Mirror {
+	if o.Event == nil {
+		o.Event = func(string, wire.Event) {}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Mirror{
+		event: o.Event, log: o.Log, resources: make(map[plugin.Key]*wire.Resource),
+		kinds: make(map[string]*kind), sources: make(map[string]*source), watches: make(map[*Watch]struct{}),
+	}
+}
+
+// encode makes a resource as it travels. A resource that cannot be encoded or
+// breaks a limit is left out, and said.
+func (m *Mirror) encode(module string, r plugin.Resource) (*wire.Resource, error) {
+	w := &wire.Resource{Key: r.Key, Name: r.Name, Parent: r.Parent, Source: module}
+	var err error
+	if w.Spec, err = json.Marshal(r.Spec); err != nil {
+		return nil, fmt.Errorf("%s %s: %w", r.Kind, r.ID, err)
+	}
+	if len(r.Ext) > 0 {
+		if w.Ext, err = json.Marshal(r.Ext); err != nil {
+			return nil, fmt.Errorf("%s %s: %w", r.Kind, r.ID, err)
+		}
+	}
+	w.Spec = slices.Clip(w.Spec)
+	return w, w.Validate()
+}
+
+// Listed takes a module's complete list.
+func (m *Mirror) Listed(module string, kinds []string, rs []plugin.Resource) {
+	encoded := make(map[plugin.Key]*wire.Resource, len(rs))
+	for _, r := range rs {
+		w, err := m.encode(module, r)
+		if err == nil && !slices.Contains(kinds, r.Kind) {
+			err = fmt.Errorf("%s %s: the module may not list this kind", r.Kind, r.ID)
+		}
+		if err != nil {
+			m.log.Warn("resource left out", "module", module, "err", err)
+			continue
+		}
+		encoded[r.Key] = w
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.source(module)
+	var gone []plugin.Key
+	have := 0
+	for k, r := range m.resources {
+		if r.Source != module {
+			continue
+		}
+		have++
+		if encoded[k] == nil && slices.Contains(kinds, k.Kind) {
+			gone = append(gone, k)
+		}
+	}
+	held := len(gone) > suspiciousLoss && 2*len(gone) > have && s.suspect == ""
+	s.suspect = ""
+	if held {
+		s.suspect = fmt.Sprintf("%d of %d resources vanished at once; kept until the next list says so too", len(gone), have)
+		m.log.Warn("list not believed yet", "module", module, "gone", len(gone), "of", have)
+		gone = nil
+	}
+	for _, k := range kinds {
+		m.kind(k).listed = true
+	}
+	for _, w := range encoded {
+		m.put(w, s.listed)
+	}
+	for _, k := range gone {
+		m.remove(k, s.listed)
+	}
+	s.listed = true
+	m.wake(true)
+}
+
+// Got takes one resource that was looked at alone.
+func (m *Mirror) Got(module string, k plugin.Key, r plugin.Resource, found bool) {
+	var w *wire.Resource
+	if found {
+		var err error
+		if w, err = m.encode(module, r); err != nil || w.Key != k {
+			m.log.Warn("resource left out", "module", module, "key", k, "err", err)
+			return
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if w != nil {
+		m.put(w, true)
+	} else {
+		m.remove(k, true)
+	}
+	m.wake(false)
+}
+
+// Status takes a module's health.
+func (m *Mirror) Status(st wire.SourceStatus) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.source(st.Name)
+	turned := s.status.State != "" && s.status.State != st.State
+	s.status = st
+	m.wake(true)
+	if turned {
+		m.event("", wire.Event{Type: "source", Name: st.Name, Detail: strings.TrimSuffix(st.State+": "+st.Reason, ": ")})
+	}
+}
+
+// Removed drops a module's resources: nobody watches over them any more.
+func (m *Mirror) Removed(module string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.sources, module)
+	for k, r := range m.resources {
+		if r.Source == module {
+			m.remove(k, true)
+		}
+	}
+	m.wake(true)
+}
+
+func (m *Mirror) source(name string) *source {
+	s := m.sources[name]
+	if s == nil {
+		s = &source{}
+		m.sources[name] = s
+	}
+	return s
+}
+
+func (m *Mirror) kind(name string) *kind {
+	k := m.kinds[name]
+	if k == nil {
+		k = &kind{}
+		m.kinds[name] = k
+	}
+	return k
+}
+
+// put adds or replaces a resource. known: what is new now has really come now.
+func (m *Mirror) put(w *wire.Resource, known bool) {
+	hash := w.Hash()
+	d := &m.kind(w.Kind).digest
+	old := m.resources[w.Key]
+	if old != nil {
+		before := old.Hash()
+		if before == hash && old.Source == w.Source {
+			return
+		}
+		d.Remove(before)
+		w.Generation = old.Generation
+		m.tellChange(old, w)
+	} else if known {
+		m.event(w.Kind, wire.Event{Type: "created", About: w.Key, Name: w.Name, Detail: stateOf(w.Spec).String()})
+	}
+	w.Generation++
+	d.Add(hash)
+	m.resources[w.Key] = w
+	m.mark(w.Key)
+}
+
+func (m *Mirror) remove(k plugin.Key, known bool) {
+	old := m.resources[k]
+	if old == nil {
+		return
+	}
+	m.kind(k.Kind).digest.Remove(old.Hash())
+	delete(m.resources, k)
+	m.mark(k)
+	if known {
+		m.event(k.Kind, wire.Event{Type: "deleted", About: k, Name: old.Name})
+	}
+}
+
+// tellChange records what people ask about later: states. Numbers that move
+// all the time are not history.
+func (m *Mirror) tellChange(old, fresh *wire.Resource) {
+	a, b := stateOf(old.Spec), stateOf(fresh.Spec)
+	switch {
+	case a.State != b.State:
+		m.event(fresh.Kind, wire.Event{Type: "state", About: fresh.Key, Name: fresh.Name, Detail: a.State + " -> " + b.String()})
+	case old.Name != fresh.Name:
+		m.event(fresh.Kind, wire.Event{Type: "changed", About: fresh.Key, Name: fresh.Name, Detail: "renamed from " + old.Name})
+	}
+}
+
+type state struct {
+	State  string `json:"state"`
+	Reason string `json:"state_reason"`
+}
+
+func (s state) String() string {
+	if s.Reason == "" {
+		return s.State
+	}
+	return s.State + " (" + s.Reason + ")"
+}
+
+func stateOf(spec json.RawMessage) (s state) {
+	_ = json.Unmarshal(spec, &s) // a spec without a state has none
+	return s
+}
+
+// Digests returns the digests of all kinds that have been listed.
+func (m *Mirror) Digests() map[string]wire.Digest {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	out := make(map[string]wire.Digest)
+	for name, k := range m.kinds {
+		if k.listed {
+			out[name] = k.digest
+		}
+	}
+	return out
+}
+
+// Statuses returns the health of all modules, by name.
+func (m *Mirror) Statuses() []wire.SourceStatus {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.statuses()
+}
+
+func (m *Mirror) statuses() []wire.SourceStatus {
+	out := make([]wire.SourceStatus, 0, len(m.sources))
+	for _, s := range m.sources {
+		st := s.status
+		if s.suspect != "" && st.State == "ok" {
+			st.State, st.Reason = "degraded", s.suspect
+		}
+		if st.Name != "" {
+			out = append(out, st)
+		}
+	}
+	slices.SortFunc(out, func(a, b wire.SourceStatus) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+// Kind returns all resources of a kind, by id.
+func (m *Mirror) Kind(name string) []wire.Resource {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.all(name)
+}
+
+func (m *Mirror) all(name string) []wire.Resource {
+	var out []wire.Resource
+	for k, r := range m.resources {
+		if k.Kind == name {
+			out = append(out, *r)
+		}
+	}
+	slices.SortFunc(out, func(a, b wire.Resource) int { return cmp.Compare(a.ID, b.ID) })
+	return out
+}
+
+// Kinds counts the resources of each kind.
+func (m *Mirror) Kinds() map[string]int {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	out := make(map[string]int)
+	for name, k := range m.kinds {
+		out[name] = k.digest.Count
+	}
+	return out
+}
+
+// Get returns one resource.
+func (m *Mirror) Get(k plugin.Key) (wire.Resource, bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if r := m.resources[k]; r != nil {
+		return *r, true
+	}
+	return wire.Resource{}, false
+}
+
+// NextEpoch counts the agent's starts in a file of the state directory.
+func NextEpoch(dir string) (uint64, error) {
+	file := filepath.Join(dir, "epoch")
+	b, err := os.ReadFile(file)
+	var last uint64
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return 0, fmt.Errorf("read epoch: %w", err)
+	default:
+		if last, err = strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64); err != nil {
+			return 0, fmt.Errorf("read epoch from %s: %w; if the file is lost, write a number into it that is larger than any before", file, err)
+		}
+	}
+	if err := atomicfile.Write(file, fmt.Appendf(nil, "%d\n", last+1), 0o644); err != nil {
+		return 0, fmt.Errorf("write epoch: %w", err)
+	}
+	return last + 1, nil
+}

@@ -1,0 +1,135 @@
+package mirror
+
+import (
+	"github.com/openpf9/openpf9/internal/wire"
+	"github.com/openpf9/openpf9/plugin"
+)
+
+// Watch gathers which resources have changed, for one consumer. It holds keys,
+// not changes: however slow the consumer is, it holds no more than there are
+// resources, and each is taken in its newest state.
+type Watch struct {
+	C chan struct{} // has one when there is something to take
+	m *Mirror
+
+	// The mirror's mu guards what follows.
+	keys     map[plugin.Key]struct{}
+	statuses bool
+}
+
+// Changes is what a consumer takes at once.
+type Changes struct {
+	Upserts []wire.Resource
+	Deletes []plugin.Key
+	Sources []wire.SourceStatus // nil: unchanged
+	// Digests are of the kinds that changed, if nothing is left to take.
+	Digests map[string]wire.Digest
+}
+
+// Empty says whether there is nothing in it.
+func (c *Changes) Empty() bool {
+	return len(c.Upserts) == 0 && len(c.Deletes) == 0 && c.Sources == nil
+}
+
+// Watch begins to gather. The caller ends it with Close.
+func (m *Mirror) Watch() *Watch {
+	w := &Watch{C: make(chan struct{}, 1), m: m, keys: make(map[plugin.Key]struct{})}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.watches[w] = struct{}{}
+	return w
+}
+
+// Close ends the gathering.
+func (w *Watch) Close() {
+	w.m.mu.Lock()
+	defer w.m.mu.Unlock()
+	delete(w.m.watches, w)
+}
+
+// mark notes a changed key for everybody; wake follows.
+func (m *Mirror) mark(k plugin.Key) {
+	for w := range m.watches {
+		w.keys[k] = struct{}{}
+	}
+}
+
+func (m *Mirror) wake(statuses bool) {
+	for w := range m.watches {
+		w.statuses = w.statuses || statuses
+		if len(w.keys) > 0 || w.statuses {
+			w.signal()
+		}
+	}
+}
+
+func (w *Watch) signal() {
+	select {
+	case w.C <- struct{}{}:
+	default:
+	}
+}
+
+// Take takes changes of about size bytes at most, but at least one.
+func (w *Watch) Take(size int) Changes {
+	w.m.mu.Lock()
+	defer w.m.mu.Unlock()
+	var c Changes
+	kinds := make(map[string]struct{})
+	for k := range w.keys {
+		if size <= 0 {
+			break
+		}
+		delete(w.keys, k)
+		kinds[k.Kind] = struct{}{}
+		if r := w.m.resources[k]; r != nil {
+			c.Upserts = append(c.Upserts, *r)
+			size -= len(r.Spec) + len(r.Ext) + 300
+		} else {
+			c.Deletes = append(c.Deletes, k)
+			size -= 300
+		}
+	}
+	if w.statuses {
+		c.Sources, w.statuses = w.m.statuses(), false
+	}
+	if len(w.keys) > 0 {
+		w.signal()
+		return c
+	}
+	for k := range kinds {
+		if s := w.m.kinds[k]; s.listed {
+			if c.Digests == nil {
+				c.Digests = make(map[string]wire.Digest)
+			}
+			c.Digests[k] = s.digest
+		}
+	}
+	return c
+}
+
+// TakeKind takes all resources of a kind, changed or not.
+func (w *Watch) TakeKind(name string) ([]wire.Resource, wire.Digest) {
+	w.m.mu.Lock()
+	defer w.m.mu.Unlock()
+	for k := range w.keys {
+		if k.Kind == name {
+			delete(w.keys, k)
+		}
+	}
+	return w.m.all(name), w.m.kind(name).digest
+}
+
+// Return puts back what was taken and could not be used.
+func (w *Watch) Return(c Changes) {
+	w.m.mu.Lock()
+	defer w.m.mu.Unlock()
+	for i := range c.Upserts {
+		w.keys[c.Upserts[i].Key] = struct{}{}
+	}
+	for _, k := range c.Deletes {
+		w.keys[k] = struct{}{}
+	}
+	w.statuses = w.statuses || c.Sources != nil
+	w.signal()
+}
