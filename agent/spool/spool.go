@@ -34,6 +34,7 @@ const (
 	syncEvery       = 100 * time.Millisecond
 	suffix          = ".log"
 	acknowledgement = "acked"
+	birth           = "born"
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -46,10 +47,11 @@ type Options struct {
 
 // Spool is the queue. Its methods may be called from several goroutines.
 type Spool struct {
-	dir string
-	o   Options
-	c   chan struct{} // has one when records came, for the reader
-	wet chan struct{} // the same, for Run
+	dir  string
+	o    Options
+	born uint64        // immutable after Open
+	c    chan struct{} // has one when records came, for the reader
+	wet  chan struct{} // the same, for Run
 
 	mu       sync.Mutex // guards the fields below
 	segments []segment  // oldest first; the last is being written
@@ -93,16 +95,43 @@ func Open(dir string, o Options) (*Spool, error) {
 	return s, nil
 }
 
+// Born tells this spool from one that was lost: numbers of records are only
+// comparable where it is equal. It grows.
+func (s *Spool) Born() uint64 { return s.born }
+
+// number reads a number from a file of the spool; 0 if it is not there.
+func (s *Spool) number(name string) (uint64, error) {
+	b, err := os.ReadFile(filepath.Join(s.dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
+	if err != nil {
+		return 0, nil // as if it were lost
+	}
+	return n, nil
+}
+
 func (s *Spool) load() error {
-	b, err := os.ReadFile(filepath.Join(s.dir, acknowledgement))
-	if err == nil {
-		if s.acked, err = strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64); err != nil {
-			s.acked = 0 // records are sent again; the far side knows them by number
-		}
-		s.stored = s.acked
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	var err error
+	if s.born, err = s.number(birth); err != nil {
 		return err
 	}
+	if s.born == 0 {
+		s.born = uint64(time.Now().Unix())
+		if err := atomicfile.Write(filepath.Join(s.dir, birth), fmt.Appendf(nil, "%d\n", s.born), 0o600); err != nil {
+			return err
+		}
+	}
+	// Without the acknowledgement records are sent again; the far side knows
+	// them by number.
+	if s.acked, err = s.number(acknowledgement); err != nil {
+		return err
+	}
+	s.stored = s.acked
 	names, err := filepath.Glob(filepath.Join(s.dir, "*"+suffix))
 	if err != nil {
 		return err
