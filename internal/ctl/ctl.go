@@ -1,0 +1,161 @@
+// Package ctl is pf9ctl: commands for people and scripts over the HTTP API of
+// a deployment unit. It shows and changes; it keeps nothing but the file that
+// names the deployment units.
+package ctl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/openpf9/openpf9/internal/client"
+	"github.com/spf13/cobra"
+)
+
+// The exit statuses of pf9ctl.
+const (
+	exitFailed = 1 // the deployment unit refused, or cannot be reached
+	exitUsage  = 2 // the command line is wrong
+)
+
+// usageError is a mistake on the command line.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// app is one run of pf9ctl.
+type app struct {
+	out, errs io.Writer
+
+	file      string // of contexts
+	context   string
+	url       string
+	tokenFile string
+	caFile    string
+	output    string
+	noHeaders bool
+}
+
+// Main runs a command line and returns the exit status: 0 done, 1 failed or
+// refused, 2 wrong usage.
+func Main(ctx context.Context, version string, args []string, out, errs io.Writer) int {
+	a := &app{out: out, errs: errs}
+	root := a.root(version)
+	root.SetArgs(args)
+	root.SetOut(out)
+	root.SetErr(errs)
+	err := root.ExecuteContext(ctx)
+	if err == nil || errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return 0
+	}
+	fmt.Fprintln(errs, "pf9ctl:", clean(err.Error()))
+	if _, wrong := errors.AsType[usageError](err); wrong {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func (a *app) root(version string) *cobra.Command {
+	root := group("pf9ctl", "See and steer the hosts of a deployment unit",
+		a.hostCommand(), a.getCommand(), a.vmCommand(), a.networkCommand(), a.storageCommand(),
+		a.tokenCommand(), a.certificateCommand(), a.eventCommand(), a.auditCommand(), a.contextCommand())
+	root.Version = version
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	f := root.PersistentFlags()
+	f.StringVar(&a.file, "config", "", "file of contexts (default ~/.config/pf9/config.toml)")
+	f.StringVar(&a.context, "context", "", "the deployment unit, by its context's name")
+	f.StringVar(&a.url, "url", "", "the deployment unit's address, instead of the context's")
+	f.StringVar(&a.tokenFile, "token-file", "", "file with the API token, instead of the context's")
+	f.StringVar(&a.caFile, "ca-file", "", "file with the deployment unit's authority, instead of the context's")
+	f.StringVarP(&a.output, "output", "o", "table", "table, wide, json or yaml")
+	f.BoolVar(&a.noHeaders, "no-headers", false, "leave out the line of column names")
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions( // the flag exists
+		[]string{"table", "wide", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
+	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		switch a.output {
+		case "table", "wide", "json", "yaml":
+			return nil
+		}
+		return usagef("-o %s: want table, wide, json or yaml", a.output)
+	}
+	root.AddCommand(&cobra.Command{
+		Use: "version", Short: "Print the version", Args: exactly(),
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(a.out, "pf9ctl", version)
+			return err
+		},
+	})
+	return root
+}
+
+// group is a command that only holds others.
+func group(use, short string, children ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short, Args: cobra.ArbitraryArgs}
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return c.Help()
+		}
+		return usagef("%q is not a command of %s; see %s --help", args[0], c.CommandPath(), c.CommandPath())
+	}
+	c.AddCommand(children...)
+	return c
+}
+
+// exactly demands arguments, which it names.
+func exactly(names ...string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		switch {
+		case len(args) < len(names):
+			return usagef("%s: %s is missing", c.CommandPath(), names[len(args)])
+		case len(args) > len(names):
+			return usagef("%s: unexpected argument %q", c.CommandPath(), args[len(names)])
+		}
+		return nil
+	}
+}
+
+// client calls the deployment unit that flags or the context name.
+func (a *app) client() (*client.Client, error) {
+	d, err := a.deploymentUnit()
+	if err != nil {
+		return nil, err
+	}
+	token, err := readToken(d.TokenFile)
+	if err != nil {
+		return nil, err
+	}
+	return client.New(client.Options{URL: d.URL, Token: token, CAFile: d.CAFile})
+}
+
+// with runs f with a client that it closes.
+func (a *app) with(f func(*client.Client) error) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return f(c)
+}
+
+// completeHost offers the names of hosts to the shell.
+func (a *app) completeHost(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+	c, err := a.client()
+	if err != nil || len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	defer c.Close()
+	hosts, err := c.Hosts(cmd.Context())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	for _, h := range hosts {
+		if strings.HasPrefix(h.Hostname, begun) {
+			names = append(names, clean(h.Hostname))
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}

@@ -1,0 +1,168 @@
+package ctl
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+)
+
+// table is what people read. Columns from wide on are shown by -o wide only;
+// 0: all are shown always.
+type table struct {
+	head []string
+	wide int
+	rows [][]string
+}
+
+func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
+
+// print writes v for programs or t for people, as -o says.
+func (a *app) print(v any, t table) error {
+	switch a.output {
+	case "json":
+		e := json.NewEncoder(a.out)
+		e.SetIndent("", "  ")
+		return e.Encode(v)
+	case "yaml":
+		return writeYAML(a.out, v)
+	}
+	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+	line := func(cells []string) {
+		if a.output != "wide" && t.wide > 0 {
+			cells = cells[:min(len(cells), t.wide)]
+		}
+		safe := make([]string, len(cells))
+		for i, c := range cells {
+			if safe[i] = clean(c); safe[i] == "" {
+				safe[i] = "-"
+			}
+		}
+		fmt.Fprintln(w, strings.Join(safe, "\t"))
+	}
+	if !a.noHeaders {
+		line(t.head)
+	}
+	for _, r := range t.rows {
+		line(r)
+	}
+	return w.Flush()
+}
+
+// clean keeps what hosts call things from steering the terminal.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, s)
+}
+
+// size is a number of bytes for people.
+func size(b uint64) string {
+	const units = "KMGTPE"
+	if b < 1024 {
+		return fmt.Sprintf("%d B", b)
+	}
+	v, i := float64(b)/1024, 0
+	for v >= 1023.95 && i < len(units)-1 {
+		v, i = v/1024, i+1
+	}
+	return fmt.Sprintf("%.1f %ciB", v, units[i])
+}
+
+// age is how long ago something was, in one or two units.
+func age(t time.Time, now time.Time) string {
+	d := now.Sub(t)
+	switch {
+	case t.IsZero():
+		return "never"
+	case d < 0:
+		return "in " + span(-d)
+	}
+	return span(d)
+}
+
+func span(d time.Duration) string {
+	switch {
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}
+
+// writeYAML writes v, which encoding/json must be able to, as YAML.
+func writeYAML(w io.Writer, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	var tree any
+	if err := d.Decode(&tree); err != nil {
+		return err
+	}
+	var out bytes.Buffer
+	yamlNode(&out, tree, 0)
+	_, err = w.Write(bytes.TrimPrefix(out.Bytes(), []byte("\n")))
+	return err
+}
+
+// yamlNode writes what comes after "key:" or "-", with the end of the line.
+func yamlNode(out *bytes.Buffer, v any, depth int) {
+	pad := strings.Repeat("  ", depth)
+	switch v := v.(type) {
+	case map[string]any:
+		if len(v) == 0 {
+			break
+		}
+		out.WriteByte('\n')
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			fmt.Fprintf(out, "%s%s:", pad, yamlString(k))
+			yamlNode(out, v[k], depth+1)
+		}
+		return
+	case []any:
+		if len(v) == 0 {
+			break
+		}
+		out.WriteByte('\n')
+		for _, e := range v {
+			out.WriteString(pad + "-")
+			yamlNode(out, e, depth+1)
+		}
+		return
+	case string:
+		fmt.Fprintf(out, " %s\n", yamlString(v))
+		return
+	}
+	text, _ := json.Marshal(v) // it came from JSON
+	fmt.Fprintf(out, " %s\n", text)
+}
+
+// yamlPlain is what every reader of YAML takes for a string without quotes.
+var yamlPlain = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_./-]*$`)
+
+// yamlWord is what some reader of YAML takes for something else.
+var yamlWord = regexp.MustCompile(`(?i)^(y|n|yes|no|on|off|true|false|null|nan|inf)$`)
+
+func yamlString(s string) string {
+	if yamlPlain.MatchString(s) && !yamlWord.MatchString(s) {
+		return s
+	}
+	b, _ := json.Marshal(s) // a JSON string is a YAML string
+	return string(b)
+}
