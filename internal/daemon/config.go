@@ -69,3 +69,6 @@ func loadFile(file string, v any) error {
 	}
 	return nil
 }
+
+// Show writes a configuration as TOML, with its defaults.
+func Show(v any) ([]byte, error) { return toml.Marshal(v) }

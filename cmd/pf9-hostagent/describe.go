@@ -1,0 +1,73 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/openpf9/openpf9/internal/wire"
+	"github.com/openpf9/openpf9/plugin/inventory"
+)
+
+// describe says in a few words what a resource is.
+func describe(r wire.Resource) (state, detail string) {
+	switch r.Kind {
+	case inventory.KindHost:
+		h := decode[inventory.Host](r)
+		return "", fmt.Sprintf("%s, kernel %s, %d CPUs, %s", h.OS.PrettyName, h.OS.Kernel, h.CPU.Threads, size(h.MemoryBytes))
+	case inventory.KindVM:
+		v := decode[inventory.VM](r)
+		return v.State, fmt.Sprintf("%d CPUs, %s, %d disks, %d NICs", v.VCPUs, size(v.MemoryBytes), len(v.Disks), len(v.NICs))
+	case inventory.KindLink:
+		l := decode[inventory.Link](r)
+		addresses := make([]string, 0, len(l.Addresses))
+		for _, a := range l.Addresses {
+			addresses = append(addresses, a.CIDR)
+		}
+		return l.State, strings.TrimSpace(l.Type + " " + strings.Join(addresses, " "))
+	case inventory.KindRoute:
+		d := decode[inventory.Route](r)
+		return "", fmt.Sprintf("%s by %s on %s", d.Family, d.Gateway, d.Link)
+	case inventory.KindNetwork:
+		n := decode[inventory.Network](r)
+		state = "inactive"
+		if n.Active {
+			state = "active"
+		}
+		return state, strings.TrimSpace(n.Bridge + " " + n.Forward + " " + strings.Join(n.Addresses, " "))
+	case inventory.KindFilesystem:
+		f := decode[inventory.Filesystem](r)
+		return "", fmt.Sprintf("%s, %s of %s used, %s", f.Type, size(f.UsedBytes), size(f.TotalBytes), strings.Join(f.Mounts, " "))
+	case inventory.KindDevice:
+		d := decode[inventory.Device](r)
+		return "", strings.TrimSpace(fmt.Sprintf("%s, %s %s", d.Type, size(d.SizeBytes), d.Model))
+	case inventory.KindPool:
+		p := decode[inventory.Pool](r)
+		return p.State, fmt.Sprintf("%s, %s of %s free", p.Type, size(p.AvailableBytes), size(p.CapacityBytes))
+	case inventory.KindVolume:
+		v := decode[inventory.Volume](r)
+		return "", fmt.Sprintf("%s in %s, %s", v.Format, v.Pool, size(v.CapacityBytes))
+	case inventory.KindVolumeGroup:
+		g := decode[inventory.VolumeGroup](r)
+		return "", fmt.Sprintf("%s of %s free", size(g.FreeBytes), size(g.SizeBytes))
+	}
+	return "", string(r.Spec[:min(len(r.Spec), 80)])
+}
+
+func decode[T any](r wire.Resource) (v T) {
+	_ = json.Unmarshal(r.Spec, &v) // our own agent's; a stranger field is shown as zero
+	return v
+}
+
+// size writes bytes for people.
+func size(n uint64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	v, i := float64(n), 0
+	for ; v >= unit && i < 6; i++ {
+		v /= unit
+	}
+	return fmt.Sprintf("%.1f %ciB", v, "-KMGTPE"[i])
+}

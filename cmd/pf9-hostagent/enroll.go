@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/openpf9/openpf9/agent"
+	"github.com/openpf9/openpf9/agent/enroll"
+	"github.com/openpf9/openpf9/internal/pki"
+)
+
+func enrollHost(ctx context.Context, c *command) error {
+	var du, token, file string
+	err := c.flags(0, "", func(fs *flag.FlagSet) {
+		fs.StringVar(&du, "du", "", "`URL` of the deployment unit, https://host[:port]")
+		fs.StringVar(&token, "token", "", "join `token`; others can see it in the list of processes, so prefer --token-file. \"-\" reads it from standard input")
+		fs.StringVar(&file, "token-file", "", "`file` that holds the join token")
+	})
+	if err != nil {
+		return err
+	}
+	switch {
+	case du == "":
+		fmt.Fprintln(c.errs, "pf9-hostagent enroll: --du is missing")
+		return errUsage
+	case (token == "") == (file == ""):
+		fmt.Fprintln(c.errs, "pf9-hostagent enroll: give either --token or --token-file")
+		return errUsage
+	}
+	if file != "" {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return fmt.Errorf("read the join token: %w", err)
+		}
+		token = string(b)
+	} else if token == "-" {
+		b, err := io.ReadAll(io.LimitReader(c.in, 4096))
+		if err != nil {
+			return fmt.Errorf("read the join token: %w", err)
+		}
+		token = string(b)
+	}
+	conf, err := agent.LoadConfig(c.config)
+	if err != nil {
+		return err
+	}
+	paths := enroll.PathsUnder(conf.EtcDir)
+	paths.DropIn = c.config + ".d/10-du.conf"
+	proxy, err := enroll.Proxy(paths.Proxy, conf.Proxy.URL)
+	if err != nil {
+		return err
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return err
+	}
+	got, err := enroll.Enroll(ctx, enroll.Request{DU: du, Token: strings.TrimSpace(token), Hostname: name, Kind: pki.KindHost, Paths: paths, Proxy: proxy})
+	if err != nil {
+		return fmt.Errorf("enrol: %w", err)
+	}
+	_, err = fmt.Fprintf(c.out, "Enrolled host %s; the certificate is good until %s and renews itself.\nA running agent connects within seconds; else start it: systemctl start pf9-hostagent\n",
+		got.Host, got.NotAfter.Format(time.RFC3339))
+	return err
+}
