@@ -34,7 +34,12 @@ func (d *Daemon) VirshTest(args ...string) (string, error) {
 }
 
 // Define makes a guest of a definition, such as GuestXML's.
-func (d *Daemon) Define(xml string) error {
+func (d *Daemon) Define(xml string) error { return d.define(xml, d.Virsh) }
+
+// DefineTest makes a VM on test:///default.
+func (d *Daemon) DefineTest(xml string) error { return d.define(xml, d.VirshTest) }
+
+func (d *Daemon) define(xml string, virsh func(...string) (string, error)) error {
 	f, err := os.CreateTemp(d.dir, "define-*.xml")
 	if err != nil {
 		return err
@@ -50,7 +55,7 @@ func (d *Daemon) Define(xml string) error {
 	if err != nil {
 		return err
 	}
-	_, err = d.Virsh("define", f.Name())
+	_, err = virsh("define", f.Name())
 	return err
 }
 

@@ -1,0 +1,109 @@
+package sandbox
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Agent is a running host agent.
+type Agent struct {
+	*Process
+	Config string // file
+	Socket string // of its API
+
+	box  *Box
+	name string
+	wrap []string
+	http *http.Client
+}
+
+// AgentOptions say what an agent looks at. Zero fields mean this machine's own.
+type AgentOptions struct {
+	LibvirtSocket, LibvirtURI string
+	Disabled                  []string // modules
+	Wrap                      []string // a command to run the agent under, "ip netns exec x"
+}
+
+// Agent enrols and starts a host agent of this machine.
+func (b *Box) Agent(ctx context.Context, c *ControlPlane, name string, o AgentOptions) (*Agent, error) {
+	dir := filepath.Join(b.Dir, name)
+	if err := os.MkdirAll(filepath.Join(dir, "etc"), 0o755); err != nil {
+		return nil, err
+	}
+	a := &Agent{box: b, name: name, wrap: o.Wrap, Config: filepath.Join(dir, "etc/hostagent.conf"), Socket: filepath.Join(dir, "agent.sock")}
+	var text strings.Builder
+	fmt.Fprintf(&text, "state_dir = %q\nsocket = %q\n[libvirt]\nsocket = %q\nuri = %q\n", filepath.Join(dir, "state"), a.Socket, o.LibvirtSocket, o.LibvirtURI)
+	for _, m := range o.Disabled {
+		fmt.Fprintf(&text, "[modules.%s]\ndisabled = true\n", m)
+	}
+	if err := os.WriteFile(a.Config, []byte(text.String()), 0o600); err != nil {
+		return nil, err
+	}
+	token, err := c.JoinToken(ctx, 1)
+	if err != nil {
+		return nil, fmt.Errorf("make a join token: %w", err)
+	}
+	args := append(append([]string{}, o.Wrap...), b.Programs.HostAgent, "enroll", "--config", a.Config, "--du", c.URL, "--token", "-")
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Stdin = strings.NewReader(token)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("enrol %s: %w\n%s", name, err, out)
+	}
+	a.http = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "unix", a.Socket)
+	}}}
+	b.OnClose(func() {
+		a.http.CloseIdleConnections()
+		if a.Process != nil {
+			_ = a.Stop()
+		}
+	})
+	return a, a.Restart(ctx)
+}
+
+// Restart starts the agent again, after it was killed or stopped, and waits
+// until its API answers.
+func (a *Agent) Restart(ctx context.Context) error {
+	if a.Process != nil {
+		a.Kill()
+	}
+	args := append(append([]string{}, a.wrap...), a.box.Programs.HostAgent, "run", "--config", a.Config)
+	var err error
+	if a.Process, err = start(a.box.Dir, a.name, args[0], args[1:]...); err != nil {
+		return err
+	}
+	return a.wait(ctx, "ready", func() error {
+		c, err := net.DialTimeout("unix", a.Socket, time.Second)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err
+	})
+}
+
+// Get asks the agent's API. The caller closes the body.
+func (a *Agent) Get(ctx context.Context, path string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	return a.http.Do(req)
+}
+
+// JSON asks the agent's API for a document.
+func (a *Agent) JSON(ctx context.Context, path string, out any) error {
+	resp, err := a.Get(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	return json.NewDecoder(resp.Body).Decode(out)
+}
