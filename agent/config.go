@@ -87,8 +87,10 @@ func LoadConfig(file string) (Config, error) {
 		field *string
 		value string
 	}{
-		{&c.StateDir, "/var/lib/pf9/hostagent"}, {&c.Socket, "/run/pf9-hostagent/agent.sock"},
-		{&c.EtcDir, filepath.Dir(file)}, {&c.LogLevel, "info"},
+		{&c.StateDir, "/var/lib/pf9/hostagent"},
+		{&c.Socket, "/run/pf9-hostagent/agent.sock"},
+		{&c.EtcDir, filepath.Dir(file)},
+		{&c.LogLevel, "info"},
 	} {
 		if *d.field == "" {
 			*d.field = d.value

@@ -10,8 +10,6 @@ import (
 	"github.com/openpf9/openpf9/plugin/inventory"
 )
 
-const notVMs = "libvirt-networks libvirt-storage network ovs filesystems devices lvm" // modules
-
 // site is a control plane with one agent on a private libvirtd.
 type site struct {
 	lv    *testlibvirt.Daemon

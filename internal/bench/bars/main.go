@@ -53,14 +53,9 @@ type figure struct {
 	ok               bool
 }
 
-// most records a value that must not be above the bar, least one that must not
-// be below.
+// most records a value that must not be above the bar.
 func most[T time.Duration | float64 | int](r *run, what string, value, bar T, unit string) {
 	r.out = append(r.out, figure{what, show(value, unit), "at most " + show(bar, unit), value <= bar})
-}
-
-func least[T time.Duration | float64 | int](r *run, what string, value, bar T, unit string) {
-	r.out = append(r.out, figure{what, show(value, unit), "at least " + show(bar, unit), value >= bar})
 }
 
 // note records a value without a bar.
