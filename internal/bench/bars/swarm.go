@@ -19,7 +19,7 @@ func swarmBar(ctx context.Context, r *run) error {
 	hosts, vms := 5000, 20
 	idle := time.Minute
 	if r.quick {
-		hosts, idle = 500, 10*time.Second
+		hosts, idle = 2000, 20*time.Second
 	}
 	cp, err := r.box.ControlPlane(ctx, "")
 	if err != nil {
