@@ -2,16 +2,17 @@
 // temporary directory, shows what is discovered and follows changes, until it
 // is interrupted. It leaves nothing behind.
 //
-// DEMO_LIBVIRT=user starts a private libvirtd with an emulated guest, none does
-// without; else the system's is used if it is there. DEMO_ONCE=1 ends after
-// showing the inventory.
+// DEMO_LIBVIRT says whose VMs: "user" starts a private libvirtd with an emulated
+// guest, "none" does without, and by default it is the system's, which the demo
+// offers to install if it is missing. --once ends after showing the inventory.
 package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -21,175 +22,147 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/openpf9/openpf9/internal/api"
 	"github.com/openpf9/openpf9/internal/client"
-	"github.com/openpf9/openpf9/internal/testlibvirt"
+	"github.com/openpf9/openpf9/internal/sandbox"
 	"github.com/openpf9/openpf9/plugin/inventory"
 )
 
+const discovered = time.Minute // for the whole inventory to arrive
+
 func main() {
+	once := flag.Bool("once", os.Getenv("DEMO_ONCE") != "", "end after showing the inventory")
+	flag.Parse()
 	runtime.LockOSThread() // children get a SIGKILL when this thread ends
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal kills
-	if err := demo(ctx); err != nil && ctx.Err() == nil {
+	err := demo(ctx, *once)
+	if err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(os.Stderr, "pf9-demo:", err)
 		os.Exit(1)
 	}
 }
 
-func demo(ctx context.Context) (err error) {
-	dir, err := os.MkdirTemp("/tmp", "pf9-demo-")
+func demo(ctx context.Context, once bool) (err error) {
+	o, guest, err := chooseLibvirt(ctx, os.Getenv("DEMO_LIBVIRT"))
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "pf9-demo-")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if err := os.Chmod(dir, 0o711); err != nil { // the private libvirtd runs as nobody
-		return err
-	}
-	for _, p := range []string{"pf9-controlplane", "pf9-hostagent", "pf9ctl"} {
-		cmd := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(dir, p), "github.com/openpf9/openpf9/cmd/"+p)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("build %s: %w\n%s", p, err, out)
-		}
-	}
-	libvirt := ""
-	switch mode := os.Getenv("DEMO_LIBVIRT"); mode {
-	case "user":
-		home := filepath.Join(dir, "v")
-		if err := os.Mkdir(home, 0o755); err != nil {
-			return err
-		}
-		d, err := testlibvirt.New(home)
-		if err != nil {
-			return err
-		}
-		defer d.Close()
-		if err := errors.Join(d.Restart(), d.Define(testlibvirt.GuestXML("demo", "")), d.Start("demo")); err != nil {
-			return err
-		}
-		libvirt = fmt.Sprintf("[libvirt]\nsocket = %q\nuri = \"qemu:///session\"\n", d.Socket())
-	case "none":
-		libvirt = "[modules.libvirt]\ndisabled = true\n"
-	case "":
-	default:
-		return fmt.Errorf("DEMO_LIBVIRT=%s: want user, none or nothing", mode)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	fmt.Println("building the programs; the first time takes a minute or two ...")
+	programs, err := sandbox.Build(ctx, dir)
 	if err != nil {
 		return err
 	}
-	address := l.Addr().String()
-	_ = l.Close() // only its port is wanted
-	state, url := filepath.Join(dir, "state"), "https://"+address
-	cp, agent := filepath.Join(dir, "controlplane.toml"), filepath.Join(dir, "etc/hostagent.conf")
-	if err := os.Mkdir(filepath.Dir(agent), 0o700); err != nil {
-		return err
-	}
-	for file, text := range map[string]string{
-		cp:    fmt.Sprintf("[du]\nfqdn = \"demo.local\"\nlisten = %q\nstate = %q\n", address, state),
-		agent: fmt.Sprintf("state_dir = %q\nsocket = %q\n%s", filepath.Join(dir, "agent"), filepath.Join(dir, "agent.sock"), libvirt),
-	} {
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+	box := sandbox.New(programs, dir)
+	defer box.Close()
+	if guest {
+		fmt.Println("starting a private libvirtd with an emulated guest ...")
+		if o, err = startGuest(box); err != nil {
 			return err
 		}
 	}
-	end, err := start(dir, "pf9-controlplane", "all", "--config", cp)
+	cp, err := box.ControlPlane(ctx, "")
 	if err != nil {
 		return err
 	}
-	defer end()
-	flags := []string{"--url", url, "--token-file", filepath.Join(state, "admin.token"), "--ca-file", filepath.Join(state, "ca.pem")}
-	var c *client.Client
-	var token string
-	if err := wait(ctx, "the control plane", func() error {
-		text, err := os.ReadFile(flags[3])
-		if err != nil {
-			return err
-		}
-		token = strings.TrimSpace(string(text))
-		if c, err = client.New(client.Options{URL: url, Token: token, CAFile: flags[5]}); err != nil {
-			return err
-		}
-		_, err = c.Hosts(ctx)
-		return err
-	}); err != nil {
-		return err
-	}
-	join, err := exec.CommandContext(ctx, filepath.Join(dir, "pf9-controlplane"), "--config", cp, "join-token", "create").Output()
-	if err != nil {
-		return fmt.Errorf("make a join token: %w", err)
-	}
-	enroll := exec.CommandContext(ctx, filepath.Join(dir, "pf9-hostagent"), "enroll", "--config", agent, "--du", url, "--token", strings.TrimSpace(string(join)))
-	if out, err := enroll.CombinedOutput(); err != nil {
-		return fmt.Errorf("enrol: %w\n%s", err, out)
-	}
-	endAgent, err := start(dir, "pf9-hostagent", "--config", agent)
+	agent, err := box.Agent(ctx, cp, "agent", o)
 	if err != nil {
 		return err
 	}
-	defer endAgent()
-	if err := wait(ctx, "the inventory", func() error {
-		hosts, err := c.Hosts(ctx)
-		if err != nil || len(hosts) != 1 || !hosts[0].Connected || hosts[0].Counts[inventory.KindLink] == 0 {
-			return fmt.Errorf("not there yet: %v", err)
-		}
-		if strings.Contains(libvirt, "qemu") && hosts[0].Counts[inventory.KindVM] == 0 {
-			return errors.New("no VM yet")
-		}
-		return nil
-	}); err != nil {
+	if err := waitForInventory(ctx, cp.Client, guest); err != nil {
 		return err
 	}
-	fmt.Printf("control plane: %s\nadmin token:   %s\ntry:           %s/pf9ctl %s host list\n\n", url, token, dir, strings.Join(flags, " "))
-	for _, line := range []string{"host list", "vm list", "network list", "storage list", "host watch"} {
-		if line == "host watch" && os.Getenv("DEMO_ONCE") != "" {
-			return nil
-		}
-		show := exec.CommandContext(ctx, filepath.Join(dir, "pf9ctl"), append(strings.Fields(line), flags...)...)
+	flags := []string{"--url", cp.URL, "--token-file", filepath.Join(cp.State, "admin.token"), "--ca-file", cp.CAFile}
+	for _, line := range []string{"host list", "vm list", "network list", "storage list"} {
+		fmt.Printf("\n$ pf9ctl %s\n", line)
+		show := exec.CommandContext(ctx, programs.Ctl, append(strings.Fields(line), flags...)...)
 		show.Stdout, show.Stderr = os.Stdout, os.Stderr
 		if err := show.Run(); err != nil {
 			return fmt.Errorf("pf9ctl %s: %w", line, err)
 		}
-		fmt.Println()
 	}
-	return nil
+	fmt.Printf("\ncontrol plane  %s\nadmin token    %s\ncontext        %s context set demo %s\non this host   %s status --config %s\n",
+		cp.URL, cp.AdminToken, programs.Ctl, strings.Join(flags, " "), programs.HostAgent, agent.Config)
+	if once {
+		return nil
+	}
+	fmt.Print("\nChanges follow: start a VM, add an address. Ctrl-C ends and removes everything.\n\n")
+	return follow(ctx, cp, agent)
 }
 
-// start starts a program; end stops it and waits.
-func start(dir, name string, args ...string) (end func(), err error) {
-	out, err := os.Create(filepath.Join(dir, name+".log"))
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = out.Close() }()
-	cmd := exec.Command(filepath.Join(dir, name), args...)
-	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	return func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
-		kill := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
-		_ = cmd.Wait()
-		kill.Stop()
-	}, nil
-}
-
-// wait tries for 30 s.
-func wait(ctx context.Context, what string, try func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+// waitForInventory waits until every module has listed once, or said why not.
+func waitForInventory(ctx context.Context, c *client.Client, guest bool) error {
+	ctx, cancel := context.WithTimeout(ctx, discovered)
 	defer cancel()
-	tick := time.NewTicker(100 * time.Millisecond)
+	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		err := try()
+		err := whole(ctx, c, guest)
 		if err == nil {
 			return nil
 		}
 		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w", what, err)
 		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("the inventory is not whole: %w", err)
 		}
 	}
+}
+
+func whole(ctx context.Context, c *client.Client, guest bool) error {
+	hosts, err := c.Hosts(ctx)
+	if err != nil {
+		return err
+	}
+	if len(hosts) != 1 || !hosts[0].Connected || len(hosts[0].Sources) == 0 {
+		return errors.New("the host has not reported")
+	}
+	for _, s := range hosts[0].Sources {
+		if s.State == "starting" {
+			return fmt.Errorf("the module %s is still starting", s.Name)
+		}
+	}
+	if hosts[0].Counts[inventory.KindLink] == 0 || guest && hosts[0].Counts[inventory.KindVM] == 0 {
+		return errors.New("what must be there is not yet")
+	}
+	return nil
+}
+
+// follow prints changes until ctx ends or a program does.
+func follow(ctx context.Context, cp *sandbox.ControlPlane, agent *sandbox.Agent) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	for _, p := range []*sandbox.Process{cp.Process, agent.Process} {
+		go func() { // ends with the program, which the box ends
+			<-p.Done()
+			cancel(fmt.Errorf("%s has ended:\n%s", p.Name, p.Tail()))
+		}()
+	}
+	synced := false
+	err := cp.Client.Watch(ctx, nil, func(e client.Event) {
+		stamp := time.Now().Format("15:04:05.000")
+		switch e.Type {
+		case api.Synced:
+			synced = true
+		case api.Added, api.Modified:
+			var r api.Resource
+			if synced && json.Unmarshal(e.Data, &r) == nil {
+				fmt.Println(stamp, e.Type, r.Kind, r.Name, r.State)
+			}
+		case api.Deleted:
+			var g api.Gone
+			if json.Unmarshal(e.Data, &g) == nil {
+				fmt.Println(stamp, e.Type, g.Kind, g.Name)
+			}
+		}
+	}, func(err error) { fmt.Println("watch interrupted:", err) })
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
 }
