@@ -1,7 +1,7 @@
 # Each target is one plain command. `make demo` runs the system on this machine,
 # `make check` passes the tests.
 
-.PHONY: demo check deps build fmt vet staticcheck tidy test race bars peers fuzz nspawn clean
+.PHONY: demo check deps build fmt vet staticcheck tidy test race bars peers fuzz clean
 
 demo:
 	go run ./cmd/pf9-demo
@@ -44,10 +44,6 @@ peers:
 # Every fuzz target, a minute each.
 fuzz:
 	go run ./internal/bench/fuzzall
-
-# The packaged daemons under a real systemd, in namespaces. Needs root.
-nspawn:
-	go test ./packaging -run Systemd -long
 
 clean:
 	rm -rf bin
