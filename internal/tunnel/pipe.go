@@ -4,6 +4,8 @@ import "time"
 
 const (
 	minBound    = 192 << 10 // bytes; three acknowledgements' worth
+	floorTime   = 600 * time.Microsecond
+	maxFloor    = 640 << 10 // bytes
 	rounds      = 8         // of which the best delivery rate counts
 	shortRound  = time.Millisecond
 	rttFresh    = 10 * time.Second // after which the shortest round trip is looked for again
@@ -107,7 +109,10 @@ func (p *pipe) turn(now time.Time) {
 		}
 	}
 	p.began, p.beganAt, p.starved = now, p.acked, false
-	p.bound = min(max(int64(p.gain()*best*p.rtt.Seconds()), minBound), maxInFlight)
+	// On a fast short path a round trip is over before the far end has even been
+	// scheduled; a little time's worth of data keeps both ends busy.
+	floor := min(max(int64(best*floorTime.Seconds()), minBound), maxFloor)
+	p.bound = min(max(int64(p.gain()*best*p.rtt.Seconds()), floor), maxInFlight)
 }
 
 func (p *pipe) gain() float64 {
