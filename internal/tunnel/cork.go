@@ -11,6 +11,8 @@ import (
 // together.
 type corked struct {
 	net.Conn
+	ahead readAhead
+
 	mu     sync.Mutex // guards the fields below
 	on     bool
 	buffer *[]byte // from corks; nil while empty
@@ -30,8 +32,13 @@ func (l corkListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &corked{Conn: c}, nil
+	return newCorked(c), nil
 }
+
+func newCorked(c net.Conn) *corked { return &corked{Conn: c, ahead: newReadAhead(c)} }
+
+// Read reads ahead.
+func (c *corked) Read(p []byte) (int, error) { return c.ahead.Read(p) }
 
 // corkOf finds the wrapping below a connection's TLS; nil if there is none.
 func corkOf(c net.Conn) *corked {

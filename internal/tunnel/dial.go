@@ -121,7 +121,7 @@ func (d *Dialer) dialTCP(ctx context.Context, network, address string) (net.Conn
 		if err != nil {
 			return nil, &ConnectError{err}
 		}
-		return &corked{Conn: c}, nil
+		return newCorked(c), nil
 	}
 	c, err := dial(ctx, network, withPort(proxy))
 	if err != nil {
@@ -139,7 +139,7 @@ func (d *Dialer) dialTCP(ctx context.Context, network, address string) (net.Conn
 		_ = c.Close()
 		return nil, err
 	}
-	return &corked{Conn: c}, nil
+	return newCorked(c), nil
 }
 
 func (d *Dialer) proxy(address string) (*url.URL, error) {

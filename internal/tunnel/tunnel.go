@@ -66,7 +66,7 @@ const (
 	defaultKeepalive  = 20 * time.Second
 	defaultMaxStreams = 1024
 	closeLinger       = time.Second            // for the last message to leave
-	soon              = 200 * time.Microsecond // how long frames that can wait do wait for company
+	soon              = 500 * time.Microsecond // how long frames that can wait do wait for company
 )
 
 // Config is what both ends of a session have to say. The zero value lets the
