@@ -165,7 +165,8 @@ func (m *Mirror) Status(st wire.SourceStatus) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.source(st.Name)
-	turned := s.status.State != "" && s.status.State != st.State
+	first := s.status.State == "" || s.status.State == "starting" && st.State == "ok" // all is as it should be
+	turned := !first && s.status.State != st.State
 	s.status = st
 	m.wake(true)
 	if turned {

@@ -30,8 +30,8 @@ func (a *app) tokenCommand() *cobra.Command {
 			if made.Kind == "gateway" {
 				program = "pf9-gateway"
 			}
-			_, err = fmt.Fprintf(a.out, "%s\n\nRun on the host, before %s:\n\n  %s enroll --du %s --token %s\n",
-				clean(made.Secret), made.Expires.Local().Format(time.RFC1123), program, c.URL(), clean(made.Secret))
+			_, err = fmt.Fprintf(a.out, "%s\n\nRun on the host, before %s, and paste the token; it ends with Ctrl-D:\n\n  %s enroll --du %s --token -\n",
+				clean(made.Secret), made.Expires.Local().Format(time.RFC1123), program, c.URL())
 			return err
 		})
 	}}

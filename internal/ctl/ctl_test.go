@@ -69,7 +69,7 @@ func TestCommands(t *testing.T) {
 		{"hosts as YAML", "host list -o yaml", 0, "compute.vm: 3", ""},
 		{"VMs", "vm list", 0, "web   running (stale)  2      1.0 GiB", ""},
 		{"nothing as JSON", "storage list -o json", 0, "[]\n", ""},
-		{"join token", "token create", 0, "pf9-hostagent enroll --du " + url + " --token pf9j1.a.b.c", ""},
+		{"join token", "token create", 0, "pf9-hostagent enroll --du " + url + " --token -", ""},
 		{"refused", "certificate list", 1, "", "there is none (status 404)"},
 		{"foreign authority", "host list --context acme --ca-file " + token, 1, "", "holds no PEM certificate"},
 		{"wrong token", "host list --token-file " + ca, 1, "", "pf9ctl:"},
