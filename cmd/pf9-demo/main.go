@@ -37,7 +37,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal kills
 	err := demo(ctx, *once)
-	if err != nil && !errors.Is(err, context.Canceled) {
+	if err != nil && ctx.Err() == nil { // what fails after an interrupt fails because of it
 		fmt.Fprintln(os.Stderr, "pf9-demo:", err)
 		os.Exit(1)
 	}
