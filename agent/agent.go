@@ -170,10 +170,16 @@ func (a *Agent) connect(ctx context.Context, api *localapi.Agent) error {
 			err = errors.New("no deployment unit is configured: set du, or enrol again")
 		}
 		if err == nil {
-			return a.talk(ctx, api, id, fresh, beat)
+			err = a.talk(ctx, api, id, fresh, beat) // ends early for a setting that is wrong
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 		a.mu.Lock()
 		a.problem = err
+		if a.uplink = nil; err == nil {
+			a.problem = errors.New("the uplink has ended")
+		}
 		a.mu.Unlock()
 		look := time.NewTimer(enrolledLook)
 		select {

@@ -48,7 +48,10 @@ func (t *talk) run(ctx context.Context) error {
 			return t.session.Err()
 		case <-alive.C:
 		case s := <-t.newer:
-			t.newer <- s
+			select {
+			case t.newer <- s: // for Run
+			default: // a newer one yet is there
+			}
 			return errReplaced
 		case <-t.watch.C:
 			err = t.changes(ctx, nil)
@@ -131,10 +134,12 @@ func (t *talk) whole(ctx context.Context, kinds []string) error {
 
 // report sends one report and returns the answer.
 func (t *talk) report(ctx context.Context, r wire.Report) (wire.Ack, error) {
+	t.o.Tick()
 	t.seq++
 	r.Epoch, r.Seq = t.o.Epoch, t.seq
 	var ack wire.Ack
-	return ack, t.call(ctx, "/v1/report", r, &ack)
+	err := t.call(ctx, "/v1/report", r, &ack)
+	return ack, err
 }
 
 // changes sends the newest state of what has changed, until nothing is left.
@@ -144,17 +149,15 @@ func (t *talk) changes(ctx context.Context, usage *inventory.Usage) error {
 		if c.Empty() && usage == nil {
 			return nil
 		}
-		t.seq++
-		r := wire.Report{Epoch: t.o.Epoch, Seq: t.seq, Upserts: c.Upserts, Deletes: c.Deletes, Sources: c.Sources, Digests: c.Digests, Usage: usage}
-		var ack wire.Ack
-		if err := t.call(ctx, "/v1/report", r, &ack); err != nil {
+		r := wire.Report{Upserts: c.Upserts, Deletes: c.Deletes, Sources: c.Sources, Digests: c.Digests, Usage: usage}
+		ack, err := t.report(ctx, r)
+		if err != nil {
 			return err // the next hello finds what is missing
 		}
 		if err := t.whole(ctx, ack.Need); err != nil {
 			return err
 		}
 		usage = nil
-		t.o.Tick()
 	}
 }
 
