@@ -60,7 +60,8 @@ type Spool struct {
 	acked    uint64
 	stored   uint64 // the acknowledgement on disk
 	dirty    bool   // appended since the last sync
-	err      error  // of a write; the spool takes no more
+	missed   uint64 // records that could not be written since the last that was
+	err      error  // fs.ErrClosed after Close
 }
 
 type segment struct {
@@ -205,23 +206,28 @@ func (s *Spool) name(first uint64) string {
 	return filepath.Join(s.dir, fmt.Sprintf("%020d%s", first, suffix))
 }
 
-// roll begins a new segment, unless the last one is empty.
+// roll begins a new segment, unless the last one is empty. If it fails, the
+// spool is as it was.
 func (s *Spool) roll() error {
-	if s.file != nil {
-		if err := errors.Join(s.file.Sync(), s.file.Close()); err != nil {
-			return err
-		}
-		s.dirty = false
-	}
-	if n := len(s.segments); n == 0 || s.segments[n-1].size > 0 || s.segments[n-1].first != s.next {
-		s.segments = append(s.segments, segment{first: s.next})
-	}
 	f, err := os.OpenFile(s.name(s.next), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
+	if err := syncDir(s.dir); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if s.file != nil {
+		if err := s.file.Sync(); err != nil {
+			return errors.Join(err, f.Close())
+		}
+		_ = s.file.Close() // synced
+		s.dirty = false
+	}
+	if n := len(s.segments); n == 0 || s.segments[n-1].first != s.next {
+		s.segments = append(s.segments, segment{first: s.next})
+	}
 	s.file = f
-	return syncDir(s.dir)
+	return nil
 }
 
 // Append adds a record. It is safe from a crash of the machine after the next
@@ -235,10 +241,20 @@ func (s *Spool) Append(payload []byte) (uint64, error) {
 	if s.err != nil {
 		return 0, s.err
 	}
+	if s.missed > 0 { // the disk was full; a new segment begins behind the gap
+		s.next += s.missed
+		if err := s.roll(); err != nil {
+			s.next -= s.missed
+			s.missed++
+			return 0, err
+		}
+		s.missed = 0
+	}
 	last := &s.segments[len(s.segments)-1]
 	if last.size > 0 && last.size+int64(headLen+len(payload)) > s.o.SegmentBytes {
-		if s.err = s.roll(); s.err != nil {
-			return 0, s.err
+		if err := s.roll(); err != nil {
+			s.missed++
+			return 0, err
 		}
 		s.shrink()
 		last = &s.segments[len(s.segments)-1]
@@ -250,8 +266,8 @@ func (s *Spool) Append(payload []byte) (uint64, error) {
 	binary.LittleEndian.PutUint32(b[4:], crc32.Checksum(b[8:], castagnoli))
 	if _, err := s.file.Write(b); err != nil {
 		// What is half written would hide all that follows.
-		s.err = errors.Join(fmt.Errorf("append to spool: %w", err), s.file.Truncate(last.size))
-		return 0, s.err
+		s.missed++
+		return 0, errors.Join(fmt.Errorf("append to spool: %w", err), s.file.Truncate(last.size))
 	}
 	last.size += int64(len(b))
 	seq := s.next
@@ -371,11 +387,11 @@ func (s *Spool) Sync() error {
 	if !s.dirty || s.err != nil {
 		return s.err
 	}
-	s.dirty = false
 	if err := s.file.Sync(); err != nil {
-		s.err = fmt.Errorf("sync spool: %w", err)
+		return fmt.Errorf("sync spool: %w", err) // dirty: the next Sync tries again
 	}
-	return s.err
+	s.dirty = false
+	return nil
 }
 
 // Run syncs soon after each append until ctx ends. An idle spool costs nothing.
@@ -392,9 +408,7 @@ func (s *Spool) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			pause.Stop()
 		}
-		if err := s.Sync(); err != nil {
-			return err
-		}
+		_ = s.Sync() // a disk that fails must not end the agent; the next append tries again
 	}
 }
 

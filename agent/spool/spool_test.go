@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/openpf9/openpf9/agent/spool"
@@ -136,6 +137,48 @@ func TestTornTailIsCut(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	}
+}
+
+func TestFullDiskIsAGapNotTheEnd(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounting a small file system needs root")
+	}
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+		t.Skip("no small file system to be had:", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	s := open(t, filepath.Join(dir, "s"), spool.Options{})
+	fill(t, s, 1, 3)
+	ballast := filepath.Join(dir, "ballast")
+	_ = os.WriteFile(ballast, make([]byte, 1<<20), 0o600) // as much as fits
+	missed := uint64(0)
+	for range 40 {
+		if _, err := s.Append(make([]byte, 4096)); err != nil {
+			missed++
+		}
+	}
+	if missed == 0 {
+		t.Fatal("the disk was not full")
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	seq, err := s.Append([]byte("after"))
+	if err != nil {
+		t.Fatalf("with room again: %v", err)
+	}
+	rs, err := s.Read(3, 100)
+	if err != nil || len(rs) == 0 {
+		t.Fatal(rs, err)
+	}
+	last, lost := rs[len(rs)-1], uint64(0)
+	for _, r := range rs {
+		lost += r.Lost
+	}
+	if last.Seq != seq || string(last.Payload) != "after" || lost != missed {
+		t.Errorf("last record %d %q, %d lost, want %d and %d", last.Seq, last.Payload, lost, seq, missed)
 	}
 }
 
