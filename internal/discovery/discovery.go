@@ -59,8 +59,9 @@ type Runner struct {
 	log  *slog.Logger
 	set  chan []Module // the newest wish only
 
-	mu      sync.Mutex // guards workers
+	mu      sync.Mutex // guards workers for Relist; only Run changes it
 	workers map[string]*worker
+	left    map[string]<-chan struct{} // by module that was stopped: closed when its last call has returned
 }
 
 // New returns a runner that runs nothing yet.
@@ -68,21 +69,23 @@ func New(sink Sink, log *slog.Logger) *Runner {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Runner{sink: sink, log: log, set: make(chan []Module, 1), workers: make(map[string]*worker)}
+	return &Runner{
+		sink: sink, log: log, set: make(chan []Module, 1),
+		workers: make(map[string]*worker), left: make(map[string]<-chan struct{}),
+	}
 }
 
-// Run runs the modules until ctx ends. It waits for all of them but those that
-// do not return from their source.
+// Run runs the modules until ctx ends. When it has returned, the sink hears no
+// more; a source that does not return from a call is left behind after a second.
 func (r *Runner) Run(ctx context.Context, initial []Module) error {
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	r.reconcile(ctx, &wg, initial)
+	defer r.wait()
+	r.reconcile(ctx, initial)
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case modules := <-r.set:
-			r.reconcile(ctx, &wg, modules)
+			r.reconcile(ctx, modules)
 		}
 	}
 }
@@ -99,44 +102,70 @@ func (r *Runner) Set(modules []Module) {
 }
 
 // reconcile makes the running set equal to the wanted one.
-func (r *Runner) reconcile(ctx context.Context, wg *sync.WaitGroup, modules []Module) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+func (r *Runner) reconcile(ctx context.Context, modules []Module) {
 	for name, w := range r.workers {
 		i := slices.IndexFunc(modules, func(m Module) bool { return m.Name == name })
 		if i >= 0 && modules[i].Config == w.module.Config {
 			continue
 		}
-		w.cancel()
-		delete(r.workers, name)
+		r.stop(name, w)
 		if i < 0 {
-			wg.Go(func() {
-				<-w.done
-				r.sink.Removed(name)
-			})
+			r.sink.Removed(name)
 		}
 	}
 	for _, m := range modules {
-		if r.workers[m.Name] != nil {
-			continue
+		if r.workers[m.Name] == nil {
+			r.start(ctx, m)
 		}
-		inner, cancel := context.WithCancel(ctx)
-		w := newWorker(m, r.sink, r.log.With("module", m.Name), cancel)
-		r.workers[m.Name] = w
-		wg.Go(func() {
-			defer close(w.done)
-			w.run(inner)
-		})
 	}
 }
 
-// Relist asks modules for a new list, all of them if none is named.
+func (r *Runner) start(ctx context.Context, m Module) {
+	w := newWorker(m, r.sink, r.log.With("module", m.Name), r.left[m.Name])
+	delete(r.left, m.Name)
+	w.start(ctx)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.workers[m.Name] = w
+}
+
+// stop ends a module. The sink hears no more of it; a call of its source may
+// still be under way, and whoever runs next under the name waits for that.
+func (r *Runner) stop(name string, w *worker) {
+	r.left[name] = w.stop()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.workers, name)
+}
+
+// wait ends all modules, and waits a little for their sources.
+func (r *Runner) wait() {
+	for name, w := range r.workers {
+		r.stop(name, w)
+	}
+	limit := time.NewTimer(grace)
+	defer limit.Stop()
+	for name, left := range r.left {
+		if left == nil {
+			continue
+		}
+		select {
+		case <-left:
+		case <-limit.C:
+			r.log.Warn("a module does not return and is left behind", "module", name)
+			return
+		}
+	}
+}
+
+// Relist asks modules for a new list at once, all of them if none is named. It
+// does not wait for it.
 func (r *Runner) Relist(names ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for name, w := range r.workers {
 		if len(names) == 0 || slices.Contains(names, name) {
-			w.hints.add(nil)
+			w.hints.insist()
 		}
 	}
 }

@@ -3,11 +3,9 @@ package discovery
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
-	"math/rand/v2"
-	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,263 +16,221 @@ import (
 const (
 	defaultInterval = time.Minute
 	defaultTimeout  = 30 * time.Second
-	grace           = time.Second // after the timeout, before a list is given up
+	grace           = time.Second // after a time limit, before a call is given up
 	absentInterval  = time.Minute // between looks for what is not installed
-	firstBackOff    = time.Second
-	lastBackOff     = 5 * time.Minute
-	healthyFor      = time.Minute            // after which old failures are forgotten
-	quiet           = 20 * time.Millisecond  // that hints must have before a list
-	gatherMost      = 100 * time.Millisecond // of hints
-	listRate        = 2                      // lists per second because of hints, and as many as
-	listBurst       = 5                      // these at once
-	getRate         = 20
-	getBurst        = 20
+	idleLook        = time.Hour   // when there is nothing to wait for but answers
 )
 
-// worker runs one module.
+// worker runs one module. Its loop never waits for the source.
 type worker struct {
 	module Module
+	getter plugin.Getter // nil: the source has none
 	sink   Sink
 	log    *slog.Logger
+	after  <-chan struct{} // closed when nothing of an earlier run is left; nil: nothing is
+
 	cancel context.CancelFunc
-	done   chan struct{} // closed when run has returned
+	done   chan struct{} // closed when the loop has ended
+	idle   chan struct{} // closed when, after that, no call is under way
+	calls  sync.WaitGroup
 	hints  *hints
-	lists  *bucket
-	gets   *bucket
+	broken chan error // a watch that broke
 
-	pending <-chan error // of a list that did not return in time; nil: none
-
-	failures int
-	failed   time.Time  // last
-	watching chan error // a watch that broke; run takes it
+	// Of the loop, until done is closed.
+	began    bool
+	call     *call // under way; nil: none
+	keys     map[plugin.Key]struct{}
+	gets     bucket
+	schedule schedule
 	status   wire.SourceStatus
 }
 
-func newWorker(m Module, sink Sink, log *slog.Logger, cancel context.CancelFunc) *worker {
+func newWorker(m Module, sink Sink, log *slog.Logger, after <-chan struct{}) *worker {
 	if m.Interval <= 0 {
 		m.Interval = defaultInterval
 	}
 	if m.Timeout <= 0 {
 		m.Timeout = defaultTimeout
 	}
-	return &worker{
-		module: m, sink: sink, log: log, cancel: cancel, done: make(chan struct{}), hints: newHints(),
-		lists: newBucket(listRate, listBurst), gets: newBucket(getRate, getBurst), watching: make(chan error, 1),
-		status: wire.SourceStatus{Name: m.Name, Kinds: m.Kinds, State: Starting, Since: time.Now().UTC()},
+	now := time.Now()
+	w := &worker{
+		module: m, sink: sink, log: log, after: after,
+		done: make(chan struct{}), idle: make(chan struct{}), hints: newHints(), broken: make(chan error, 1),
+		gets: newBucket(getRate, getBurst), schedule: newSchedule(m.Interval, now),
+		status: wire.SourceStatus{Name: m.Name, Kinds: m.Kinds, State: Starting, Since: now.UTC()},
 	}
+	w.getter, _ = m.Source.(plugin.Getter)
+	return w
 }
 
-// run lists and watches until ctx ends.
+// start runs the module until ctx ends or stop.
+func (w *worker) start(ctx context.Context) {
+	ctx, w.cancel = context.WithCancel(ctx)
+	go func() { // owned by the Runner, which waits for done and then for idle
+		w.run(ctx)
+		close(w.done)
+		w.calls.Wait()
+		close(w.idle)
+	}()
+}
+
+// stop ends the loop and returns what is closed when the source has returned too.
+func (w *worker) stop() <-chan struct{} {
+	w.cancel()
+	<-w.done
+	if !w.began {
+		return w.after
+	}
+	return w.idle
+}
+
 func (w *worker) run(ctx context.Context) {
-	var wg sync.WaitGroup
-	defer wg.Wait()
 	w.sink.Status(w.status)
-	if watcher, ok := w.module.Source.(plugin.Watcher); ok {
-		wg.Go(func() { w.watch(ctx, watcher) })
-	}
-	next := time.NewTimer(0)
-	defer next.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case err := <-w.pending:
-			w.pending = nil
-			w.log.Info("a list that was given up has returned", "err", err)
-			next.Reset(0)
-		case err := <-w.watching:
-			w.degrade(err)
-			next.Reset(0)
-		case <-next.C:
-			next.Reset(w.list(ctx))
-		case <-w.hints.c:
-			if again := w.hinted(ctx); again >= 0 {
-				next.Reset(again)
-			}
-		}
-	}
-}
-
-// hinted looks at what is said to have changed. It returns when to list; a
-// negative time leaves the schedule.
-func (w *worker) hinted(ctx context.Context) time.Duration {
-	keys, all := w.hints.take()
-	getter, can := w.module.Source.(plugin.Getter)
-	if !all && can && w.status.State == OK && w.pending == nil {
-		for k := range keys {
-			if wait := w.gets.wait(); wait > 0 {
-				all = true // a storm: one list shows it all
-				break
-			}
-			if !w.get(ctx, getter, k) {
-				return 0
-			}
-		}
-		if !all {
-			return -1
-		}
-	}
-	w.gather(ctx)
-	if wait := w.lists.wait(); wait > 0 {
-		return wait
-	}
-	return 0
-}
-
-// gather waits until hints pause, for they come in flocks.
-func (w *worker) gather(ctx context.Context) {
-	most := time.NewTimer(gatherMost)
-	defer most.Stop()
-	for {
-		pause := time.NewTimer(quiet)
-		select {
-		case <-w.hints.c:
-			w.hints.take()
-			pause.Stop()
-			continue
-		case <-pause.C:
-			return
-		case <-most.C:
-		case <-ctx.Done():
-		}
-		pause.Stop()
+	if !w.turn(ctx) {
 		return
 	}
+	w.began = true
+	if watcher, ok := w.module.Source.(plugin.Watcher); ok {
+		w.calls.Go(func() { w.watch(ctx, watcher) })
+	}
+	timer := time.NewTimer(idleLook)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		timer.Reset(w.next(ctx))
+		var ended chan error
+		if w.call != nil {
+			ended = w.call.ended
+		}
+		select {
+		case <-ctx.Done():
+		case err := <-ended:
+			w.finish(err)
+		case err := <-w.broken:
+			w.degrade(err)
+			w.schedule.hint(time.Now())
+		case <-w.hints.c:
+			w.take()
+		case <-timer.C:
+		}
+	}
 }
 
-// get looks at one resource; false: the module should be listed.
-func (w *worker) get(ctx context.Context, g plugin.Getter, k plugin.Key) bool {
-	type result struct {
-		r     plugin.Resource
-		found bool
+// turn waits until nothing of an earlier run is left; false: ctx ended first.
+func (w *worker) turn(ctx context.Context) bool {
+	late := time.NewTimer(grace)
+	defer late.Stop()
+	for w.after != nil {
+		select {
+		case <-w.after:
+			w.after = nil
+		case <-late.C:
+			w.set(Failed, "the module does not return from an earlier call; it starts anew when it does", -1)
+		case <-ctx.Done():
+			return false
+		}
 	}
-	var got result
-	err := w.call(ctx, func(ctx context.Context) (err error) {
-		r, found, err := g.Get(ctx, k)
-		got = result{r, found}
-		return err
-	})
-	if err != nil {
-		return false
-	}
-	w.sink.Got(w.module.Name, k, got.r, got.found)
 	return true
 }
 
-// list lists once and returns when to do it again.
-func (w *worker) list(ctx context.Context) time.Duration {
-	if w.pending != nil {
-		return w.module.Interval
-	}
-	var rs []plugin.Resource
-	began := time.Now()
-	err := w.call(ctx, func(ctx context.Context) error {
-		var all []plugin.Resource // the call's own, in case it is given up
-		err := w.module.Source.List(ctx, func(r plugin.Resource) { all = append(all, r) })
-		if err == nil {
-			rs = all
+// next begins what is due, gives up what is late, and returns how long to wait
+// for the next time of either.
+func (w *worker) next(ctx context.Context) time.Duration {
+	now := time.Now()
+	if w.call != nil {
+		if w.call.late {
+			return idleLook
 		}
-		return err
-	})
-	switch {
-	case ctx.Err() != nil:
-		return w.module.Interval
-	case errors.Is(err, fs.ErrNotExist):
-		w.failures = 0
-		w.set(OK, "not installed: "+err.Error(), -1)
-		return absentInterval
-	case err != nil:
-		w.degrade(err)
-		return w.backOff()
-	}
-	if time.Since(w.failed) > healthyFor {
-		w.failures = 0
-	}
-	w.sink.Listed(w.module.Name, w.module.Kinds, rs)
-	w.set(OK, "", len(rs))
-	w.log.Debug("listed", "count", len(rs), "took", time.Since(began))
-	return w.module.Interval
-}
-
-// call runs f with the module's time limit, and makes a panic an error. A call
-// that does not return is left behind in w.pending.
-func (w *worker) call(ctx context.Context, f func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, w.module.Timeout)
-	result := make(chan error, 1)
-	go func() { // ends with the source's call; see Runner.Run
-		defer cancel()
-		defer func() {
-			if p := recover(); p != nil {
-				w.log.Error("module panicked", "panic", p, "stack", string(debug.Stack()))
-				result <- fmt.Errorf("panic: %v", p)
-			}
-		}()
-		result <- f(ctx)
-	}()
-	limit := time.NewTimer(w.module.Timeout + grace)
-	defer limit.Stop()
-	select {
-	case err := <-result:
-		return err
-	case <-limit.C:
-	case <-ctx.Done():
-		// The source should notice by itself.
-		select {
-		case err := <-result:
-			return err
-		case <-time.After(grace):
+		if wait := w.call.limit.Sub(now); wait > 0 {
+			return wait
 		}
+		w.call.late = true
+		w.degrade(errGivenUp)
+		return idleLook
 	}
-	w.pending = result
-	return errGivenUp
+	for k := range w.keys {
+		delete(w.keys, k)
+		if w.gets.take(now) > 0 {
+			clear(w.keys) // a storm: one list shows it all
+			w.schedule.hint(now)
+			break
+		}
+		w.beginGet(ctx, k)
+		return w.call.limit.Sub(now)
+	}
+	if wait := w.schedule.begin(now); wait > 0 {
+		return wait
+	}
+	clear(w.keys)
+	w.beginList(ctx)
+	return w.call.limit.Sub(now)
 }
 
 var errGivenUp = errors.New("the module does not return")
 
-// watch passes hints on until ctx ends. After each break there may be a gap, so
-// it asks for a list.
-func (w *worker) watch(ctx context.Context, watcher plugin.Watcher) {
-	wait := firstBackOff
-	for ctx.Err() == nil {
-		began := time.Now()
-		err := w.watchOnce(ctx, watcher)
-		if ctx.Err() != nil {
-			return
-		}
-		if time.Since(began) > healthyFor {
-			wait = firstBackOff
-		}
-		pause := wait/2 + rand.N(wait/2+1)
-		if errors.Is(err, fs.ErrNotExist) {
-			pause = absentInterval
-		} else {
-			select {
-			case w.watching <- fmt.Errorf("watch: %w", err):
-			default:
+// take plans for what is said to have changed.
+func (w *worker) take() {
+	got := w.hints.take()
+	switch {
+	case got.urgent:
+		w.schedule.insist(time.Now())
+	case got.all || w.getter == nil || w.status.State != OK:
+		w.schedule.hint(time.Now())
+	default:
+		for k := range got.keys {
+			if !slices.Contains(w.module.Kinds, k.Kind) {
+				w.log.Warn("a hint at a kind that the module may not list", "kind", k.Kind)
+				continue
 			}
-			wait = min(2*wait, lastBackOff)
+			if w.keys == nil {
+				w.keys = make(map[plugin.Key]struct{})
+			}
+			w.keys[k] = struct{}{}
 		}
-		again := time.NewTimer(pause)
-		select {
-		case <-again.C:
-		case <-ctx.Done():
-			again.Stop()
-			return
+		if len(w.keys) > maxHints {
+			clear(w.keys)
+			w.schedule.hint(time.Now())
 		}
-		w.hints.add(nil)
 	}
 }
 
-func (w *worker) watchOnce(ctx context.Context, watcher plugin.Watcher) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v", p)
+// finish takes the answer of the call under way.
+func (w *worker) finish(err error) {
+	c := w.call
+	w.call = nil
+	now := time.Now()
+	switch {
+	case c.late:
+		w.log.Info("a call that was given up has returned", "err", err)
+		w.schedule.insist(now)
+	case c.isList():
+		w.listed(c.resources, err, now)
+	case err != nil:
+		w.log.Debug("one resource could not be looked at, listing all", "key", c.key, "err", err)
+		w.schedule.hint(now)
+	default:
+		var r plugin.Resource
+		if len(c.resources) > 0 {
+			r = c.resources[0]
 		}
-	}()
-	if err := watcher.Watch(ctx, func(keys ...plugin.Key) { w.hints.add(keys) }); err != nil {
-		return err
+		w.sink.Got(w.module.Name, c.key, r, len(c.resources) > 0)
 	}
-	return errors.New("ended without an error")
+}
+
+func (w *worker) listed(rs []plugin.Resource, err error, now time.Time) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && w.status.Count == 0:
+		w.schedule.later(now, absentInterval)
+		w.sink.Listed(w.module.Name, w.module.Kinds, nil)
+		w.set(OK, "not installed: "+err.Error(), 0)
+	case err != nil:
+		w.schedule.missed(now)
+		w.degrade(err)
+	default:
+		w.schedule.succeeded(now)
+		w.sink.Listed(w.module.Name, w.module.Kinds, rs)
+		w.set(OK, "", len(rs))
+		w.log.Debug("listed", "count", len(rs))
+	}
 }
 
 // degrade notes a failure. What was listed last stays in force.
@@ -284,14 +240,6 @@ func (w *worker) degrade(err error) {
 		state = Failed
 	}
 	w.set(state, err.Error(), -1)
-}
-
-// backOff returns when to try again after one more failure.
-func (w *worker) backOff() time.Duration {
-	w.failed = time.Now()
-	wait := min(firstBackOff<<min(w.failures, 16), lastBackOff)
-	w.failures++
-	return wait/2 + rand.N(wait/2+1)
 }
 
 // set notes the module's health; count -1: there is no new list.
@@ -307,15 +255,14 @@ func (w *worker) set(state, reason string, count int) {
 		changed = changed || count != w.status.Count
 		w.status.Count, w.status.Listed = count, now
 	}
-	st := w.status
 	if !changed {
 		return
 	}
-	w.sink.Status(st)
+	w.sink.Status(w.status)
 	switch {
 	case !turned:
 	case state == OK:
-		w.log.Info("module is well", "count", st.Count, "note", reason)
+		w.log.Info("module is well", "count", w.status.Count, "note", reason)
 	default:
 		w.log.Warn("module fails, its last list stays in force", "state", state, "err", reason)
 	}
