@@ -83,8 +83,10 @@ func New(file string) (*Agent, error) {
 	if err := os.MkdirAll(c.StateDir, 0o750); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)
 	}
-	if a.epoch, err = mirror.NextEpoch(c.StateDir); err != nil {
+	if a.epoch, err = mirror.NextEpoch(c.StateDir); a.epoch == 0 {
 		return nil, err
+	} else if err != nil {
+		a.log.Warn("the count of starts is not kept", "err", err)
 	}
 	if a.spool, err = spool.Open(filepath.Join(c.StateDir, "spool"), spool.Options{}); err != nil {
 		return nil, err

@@ -31,7 +31,8 @@ const suspiciousLoss = 10
 
 // Options are what a mirror needs.
 type Options struct {
-	// Event is told of history; may be nil. It must not block.
+	// Event is told of history; may be nil. What one module does is told in
+	// order, and the mirror is not locked meanwhile.
 	Event func(kind string, e wire.Event)
 	Log   *slog.Logger // nil discards
 }
@@ -46,7 +47,30 @@ type Mirror struct {
 	kinds     map[string]*kind
 	sources   map[string]*source
 	watches   map[*Watch]struct{}
+	untold    []told // history that change tells when it has unlocked
 }
+
+// told is an entry of history and the kind that it is about.
+type told struct {
+	kind  string
+	event wire.Event
+}
+
+// change runs f under the lock, and tells what it noted afterwards: who is told
+// may wait for a disk.
+func (m *Mirror) change(f func()) {
+	m.mu.Lock()
+	f()
+	untold := m.untold
+	m.untold = nil
+	m.mu.Unlock()
+	for _, t := range untold {
+		m.event(t.kind, t.event)
+	}
+}
+
+// note keeps an entry of history for change.
+func (m *Mirror) note(kind string, e wire.Event) { m.untold = append(m.untold, told{kind, e}) }
 
 // kind sums up one kind.
 type kind struct {
@@ -106,8 +130,11 @@ func (m *Mirror) Listed(module string, kinds []string, rs []plugin.Resource) {
 		}
 		encoded[r.Key] = w
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.change(func() { m.replace(module, kinds, encoded) })
+}
+
+// replace puts a module's complete list in the place of its last.
+func (m *Mirror) replace(module string, kinds []string, encoded map[plugin.Key]*wire.Resource) {
 	s := m.source(module)
 	var gone []plugin.Key
 	have := 0
@@ -150,41 +177,45 @@ func (m *Mirror) Got(module string, k plugin.Key, r plugin.Resource, found bool)
 			return
 		}
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if w != nil {
-		m.put(w, true)
-	} else {
-		m.remove(k, true)
-	}
-	m.wake(false)
+	m.change(func() {
+		switch old := m.resources[k]; {
+		case old != nil && old.Source != module:
+			m.log.Warn("resource left out: it is another module's", "module", module, "key", k, "of", old.Source)
+			return
+		case w != nil:
+			m.put(w, true)
+		default:
+			m.remove(k, true)
+		}
+		m.wake(false)
+	})
 }
 
 // Status takes a module's health.
 func (m *Mirror) Status(st wire.SourceStatus) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s := m.source(st.Name)
-	first := s.status.State == "" || s.status.State == "starting" && st.State == "ok" // all is as it should be
-	turned := !first && s.status.State != st.State
-	s.status = st
-	m.wake(true)
-	if turned {
-		m.event("", wire.Event{Type: "source", Name: st.Name, Detail: strings.TrimSuffix(st.State+": "+st.Reason, ": ")})
-	}
+	m.change(func() {
+		s := m.source(st.Name)
+		first := s.status.State == "" || s.status.State == "starting" && st.State == "ok" // all is as it should be
+		turned := !first && s.status.State != st.State
+		s.status = st
+		m.wake(true)
+		if turned {
+			m.note("", wire.Event{Type: "source", Name: st.Name, Detail: strings.TrimSuffix(st.State+": "+st.Reason, ": ")})
+		}
+	})
 }
 
 // Removed drops a module's resources: nobody watches over them any more.
 func (m *Mirror) Removed(module string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.sources, module)
-	for k, r := range m.resources {
-		if r.Source == module {
-			m.remove(k, true)
+	m.change(func() {
+		delete(m.sources, module)
+		for k, r := range m.resources {
+			if r.Source == module {
+				m.remove(k, true)
+			}
 		}
-	}
-	m.wake(true)
+		m.wake(true)
+	})
 }
 
 func (m *Mirror) source(name string) *source {
@@ -219,7 +250,7 @@ func (m *Mirror) put(w *wire.Resource, known bool) {
 		w.Generation = old.Generation
 		m.tellChange(old, w)
 	} else if known {
-		m.event(w.Kind, wire.Event{Type: "created", About: w.Key, Name: w.Name, Detail: stateOf(w.Spec).String()})
+		m.note(w.Kind, wire.Event{Type: "created", About: w.Key, Name: w.Name, Detail: stateOf(w.Spec).String()})
 	}
 	w.Generation++
 	d.Add(hash)
@@ -236,7 +267,7 @@ func (m *Mirror) remove(k plugin.Key, known bool) {
 	delete(m.resources, k)
 	m.mark(k)
 	if known {
-		m.event(k.Kind, wire.Event{Type: "deleted", About: k, Name: old.Name})
+		m.note(k.Kind, wire.Event{Type: "deleted", About: k, Name: old.Name})
 	}
 }
 
@@ -246,9 +277,9 @@ func (m *Mirror) tellChange(old, fresh *wire.Resource) {
 	a, b := stateOf(old.Spec), stateOf(fresh.Spec)
 	switch {
 	case a.State != b.State:
-		m.event(fresh.Kind, wire.Event{Type: "state", About: fresh.Key, Name: fresh.Name, Detail: a.State + " -> " + b.String()})
+		m.note(fresh.Kind, wire.Event{Type: "state", About: fresh.Key, Name: fresh.Name, Detail: a.State + " -> " + b.String()})
 	case old.Name != fresh.Name:
-		m.event(fresh.Kind, wire.Event{Type: "changed", About: fresh.Key, Name: fresh.Name, Detail: "renamed from " + old.Name})
+		m.note(fresh.Kind, wire.Event{Type: "changed", About: fresh.Key, Name: fresh.Name, Detail: "renamed from " + old.Name})
 	}
 }
 
@@ -343,7 +374,8 @@ func (m *Mirror) Get(k plugin.Key) (wire.Resource, bool) {
 	return wire.Resource{}, false
 }
 
-// NextEpoch counts the agent's starts in a file of the state directory.
+// NextEpoch counts the agent's starts in a file of the state directory. An epoch
+// with an error is good for this start, but could not be kept: the disk is full.
 func NextEpoch(dir string) (uint64, error) {
 	file := filepath.Join(dir, "epoch")
 	b, err := os.ReadFile(file)
@@ -358,7 +390,7 @@ func NextEpoch(dir string) (uint64, error) {
 		}
 	}
 	if err := atomicfile.Write(file, fmt.Appendf(nil, "%d\n", last+1), 0o644); err != nil {
-		return 0, fmt.Errorf("write epoch: %w", err)
+		return last + 1, fmt.Errorf("write epoch: %w", err)
 	}
 	return last + 1, nil
 }

@@ -380,18 +380,23 @@ func (s *Spool) Last() uint64 { s.mu.Lock(); defer s.mu.Unlock(); return s.next 
 // Notify has one when records were appended since it was last taken.
 func (s *Spool) Notify() <-chan struct{} { return s.c }
 
-// Sync puts what was appended on disk.
+// Sync puts what was appended on disk. Append need not wait for it.
 func (s *Spool) Sync() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.dirty || s.err != nil {
-		return s.err
-	}
-	if err := s.file.Sync(); err != nil {
-		return fmt.Errorf("sync spool: %w", err) // dirty: the next Sync tries again
-	}
+	file, dirty, err := s.file, s.dirty, s.err
 	s.dirty = false
-	return nil
+	s.mu.Unlock()
+	if !dirty || err != nil {
+		return err
+	}
+	err = file.Sync()
+	if err == nil || errors.Is(err, fs.ErrClosed) { // roll synced it before it closed it
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dirty = true // the next Sync tries again
+	return fmt.Errorf("sync spool: %w", err)
 }
 
 // Run syncs soon after each append until ctx ends. An idle spool costs nothing.

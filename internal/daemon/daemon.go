@@ -73,7 +73,12 @@ type Service struct {
 }
 
 // New returns a service that has said nothing yet.
-func New(log *slog.Logger) *Service { return &Service{log: log} }
+func New(log *slog.Logger) *Service {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Service{log: log}
+}
 
 // Ready says that the daemon has started.
 func (s *Service) Ready(status string) { s.notify("READY=1\nSTATUS=" + status) }
