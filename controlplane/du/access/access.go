@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -79,30 +80,38 @@ func New(ctx context.Context, db *sqldb.DB) (*Tokens, error) {
 	return t, rows.Err()
 }
 
-// EnsureAdmin makes the first admin token and writes it to a file that only
-// its owner can read, unless there is an admin token already.
+// EnsureAdmin sees to it that the machine's owner can administer: it makes an
+// admin token and writes it to a file that only its owner can read, if there is
+// no admin token without an end or no such file. Who lost the token deletes the
+// file and starts again.
 func (t *Tokens) EnsureAdmin(ctx context.Context, file string) error {
-	t.mu.Lock()
-	for _, r := range t.byID {
-		if r.level == httpapi.Admin && r.token.Expires.IsZero() {
-			t.mu.Unlock()
-			return nil
-		}
+	_, err := os.Stat(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("look for the first admin token: %w", err)
 	}
+	t.mu.Lock()
+	can := t.otherAdmin("")
 	t.mu.Unlock()
-	made, err := t.Create(ctx, api.TokenRequest{Name: "bootstrap", Level: "admin"})
+	if can && err == nil {
+		return nil
+	}
+	// The file comes first: a token that nobody knows would lock everybody out.
+	_, err = t.create(ctx, api.TokenRequest{Name: "bootstrap", Level: "admin"}, func(secret string) error {
+		return atomicfile.Write(file, []byte(secret+"\n"), 0o600)
+	})
 	if err != nil {
 		return fmt.Errorf("make the first admin token: %w", err)
-	}
-	if err := atomicfile.Write(file, []byte(made.Secret+"\n"), 0o600); err != nil {
-		// A token that nobody knows would keep the next start from making one.
-		return errors.Join(fmt.Errorf("write the first admin token: %w", err), t.Revoke(ctx, made.ID))
 	}
 	return nil
 }
 
 // Create makes a token.
 func (t *Tokens) Create(ctx context.Context, q api.TokenRequest) (api.NewToken, error) {
+	return t.create(ctx, q, func(string) error { return nil })
+}
+
+// create makes a token that is in force once keep has its secret.
+func (t *Tokens) create(ctx context.Context, q api.TokenRequest, keep func(secret string) error) (api.NewToken, error) {
 	level, err := levelOf(q.Level)
 	if err != nil {
 		return api.NewToken{}, err
@@ -120,6 +129,9 @@ func (t *Tokens) Create(ctx context.Context, q api.TokenRequest) (api.NewToken, 
 	if q.TTLSeconds > 0 {
 		r.token.Expires = now.Add(time.Duration(q.TTLSeconds) * time.Second)
 		expires = r.token.Expires.Format(time.RFC3339)
+	}
+	if err := keep(secret.String()); err != nil {
+		return api.NewToken{}, err
 	}
 	err = t.db.Tx(ctx, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO api_token (id, name, level, hash, created, expires) VALUES ($1, $2, $3, $4, $5, $6)`,

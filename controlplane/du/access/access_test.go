@@ -134,6 +134,40 @@ func TestFirstAdminIsMadeOnceAndNeverLost(t *testing.T) {
 	}
 }
 
+func TestNobodyIsLockedOut(t *testing.T) {
+	dir := t.TempDir()
+	db := filepath.Join(dir, "db")
+	works := func(tokens *access.Tokens, file string) {
+		t.Helper()
+		secret, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, err := call(tokens, "X-Auth-Token", string(secret)); err != nil || c.Access != httpapi.Admin {
+			t.Errorf("the file's token gives %v, %v", c, err)
+		}
+	}
+	tokens := open(t, db)
+	if err := tokens.EnsureAdmin(t.Context(), filepath.Join(dir, "missing", "token")); err == nil {
+		t.Fatal("no error though the file cannot be written")
+	}
+	if n := len(tokens.List().Tokens); n != 0 {
+		t.Errorf("%d tokens that nobody knows", n)
+	}
+	file := filepath.Join(dir, "token")
+	if err := tokens.EnsureAdmin(t.Context(), file); err != nil {
+		t.Fatal(err)
+	}
+	works(tokens, file)
+	if err := os.Remove(file); err != nil { // lost
+		t.Fatal(err)
+	}
+	if err := tokens.EnsureAdmin(t.Context(), file); err != nil {
+		t.Fatal(err)
+	}
+	works(tokens, file)
+}
+
 func TestCreateRefuses(t *testing.T) {
 	tokens := open(t, filepath.Join(t.TempDir(), "db"))
 	for name, q := range map[string]api.TokenRequest{

@@ -264,12 +264,22 @@ func TestGuessingIsSlowedDown(t *testing.T) {
 func FuzzEnroll(f *testing.F) {
 	r := open(f, filepath.Join(f.TempDir(), "db"), certrepo.Config{})
 	h := httpapi.New(r.Routes(), httpapi.Options{})
-	f.Add([]byte(`{"token":"pf9j1.aaaaaaaaaaaa.aaaaaaaaaaaaaaaaaaaaaaaaaa.00000000000000000000000000000000","csr":"x","host_id":"0b5c7d7e-8a52-4a0c-9a3f-1f2e3d4c5b6a","hostname":"h","kind":"host"}`))
+	good := token(f, r, api.JoinTokenRequest{Uses: 1000, TTLSeconds: 3600})
+	for _, secret := range []string{good.Secret, "pf9j1.aaaaaaaaaaaa.aaaaaaaaaaaaaaaaaaaaaaaaaa.00000000000000000000000000000000"} {
+		body, err := json.Marshal(wire.EnrollRequest{Token: secret, CSR: csr(f), HostID: host(1), Hostname: "h", Kind: "host"})
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(body)
+	}
+	calls := 0
 	f.Fuzz(func(t *testing.T, body []byte) {
 		w := httptest.NewRecorder()
 		req := httptest.NewRequest(http.MethodPost, "/api/v1/enroll", bytes.NewReader(body))
+		calls++ // from ever new addresses, or all but the first would be told to wait
+		req.RemoteAddr = fmt.Sprintf("10.%d.%d.%d:1", calls>>16&0xff, calls>>8&0xff, calls&0xff)
 		h.ServeHTTP(w, req)
-		if w.Code < 400 || w.Code >= 500 {
+		if w.Code == http.StatusTooManyRequests || w.Code >= 500 || w.Code < 400 && w.Code != http.StatusCreated {
 			t.Errorf("%q was answered %d %s", body, w.Code, w.Body)
 		}
 	})

@@ -7,12 +7,13 @@ import (
 
 const (
 	failuresPerMinute = 20
-	remembered        = 4096 // addresses; when more fail within a minute, all wait
+	remembered        = 4096 // addresses; when more fail within a minute, those beyond go free
 )
 
 // limiter slows down whoever guesses at join tokens: an address that failed
 // too often within a minute has to wait for the next one. Success is free, so
-// that many hosts behind one address can enrol at once.
+// that many hosts behind one address can enrol at once. It spares log and audit;
+// what makes guessing hopeless is a token's 128 random bits.
 type limiter struct {
 	mu     sync.Mutex // guards the fields below
 	minute time.Time
@@ -24,7 +25,7 @@ func (l *limiter) wait(address string, now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.turn(now)
-	if l.failed[address] < failuresPerMinute && len(l.failed) < remembered {
+	if l.failed[address] < failuresPerMinute {
 		return 0
 	}
 	return l.minute.Add(time.Minute).Sub(now)
@@ -35,7 +36,7 @@ func (l *limiter) fail(address string, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.turn(now)
-	if len(l.failed) < remembered {
+	if l.failed[address] > 0 || len(l.failed) < remembered {
 		l.failed[address]++
 	}
 }
