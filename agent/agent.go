@@ -63,7 +63,8 @@ type Agent struct {
 	sources  sources
 	uplink   *uplink.Uplink
 	identity *enroll.Identity
-	problem  error // why there is no uplink
+	problem  error              // why there is no uplink
+	redial   context.CancelFunc // ends the uplink, which begins anew; nil: there is none
 }
 
 // New reads the configuration and opens the agent's state.
@@ -158,7 +159,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	return err
 }
 
-// connect waits for the host's identity and keeps the uplink with it.
+// connect waits for the host's identity and keeps the uplink with it. Reload
+// ends an uplink whose identity, deployment unit or proxy is not the newest.
 func (a *Agent) connect(ctx context.Context, api *localapi.Agent) error {
 	beat := a.service.Loop("uplink", loopLimit)
 	for ctx.Err() == nil {
@@ -177,12 +179,16 @@ func (a *Agent) connect(ctx context.Context, api *localapi.Agent) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		a.mu.Lock()
-		a.problem = err
-		if a.uplink = nil; err == nil {
-			a.problem = errors.New("the uplink has ended")
+		redialled := errors.Is(err, context.Canceled)
+		if err == nil || redialled {
+			err = errors.New("the uplink begins anew")
 		}
+		a.mu.Lock()
+		a.uplink, a.redial, a.problem = nil, nil, err
 		a.mu.Unlock()
+		if redialled {
+			continue
+		}
 		look := time.NewTimer(enrolledLook)
 		select {
 		case <-look.C:
@@ -216,11 +222,13 @@ func (a *Agent) talk(ctx context.Context, api *localapi.Agent, id *enroll.Identi
 		Keeper: keeper, Mirror: a.mirror, Spool: a.spool, Epoch: a.epoch, Agent: "pf9-hostagent/" + daemon.Version(),
 		Kind: "kvm", Usage: a.sampler.Usage, Tick: beat.Tick, Log: a.log,
 	})
+	ctx, cancel := context.WithCancel(ctx)
 	a.mu.Lock()
-	a.uplink, a.identity, a.problem = up, id, nil
+	a.uplink, a.identity, a.problem, a.redial = up, id, nil, cancel
 	a.mu.Unlock()
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	defer cancel()
 	wg.Go(func() { _ = serveStreams(ctx, listener, api.Reading(), a.log) })
 	wg.Go(func() { _ = id.Renew(ctx, up.Client(), a.log, keeper.Renew) })
 	return up.Run(ctx)
@@ -275,7 +283,8 @@ func (a *Agent) api() *localapi.Agent {
 }
 
 // Reload reads the configuration again and restarts only the modules whose
-// settings changed. A configuration with a mistake changes nothing.
+// settings changed, and the uplink if the host was enrolled anew. A
+// configuration with a mistake changes nothing.
 func (a *Agent) Reload() error {
 	a.service.Reloading()
 	defer a.service.Reloaded()
@@ -295,14 +304,24 @@ func (a *Agent) Reload() error {
 	if c.Storage != old.Storage {
 		a.sources.filesystems = &storage.Filesystems{Network: c.Storage.NetworkFilesystems}
 	}
+	if a.redial != nil && (fmt.Sprint(c.DU, c.Proxy) != fmt.Sprint(old.DU, old.Proxy) || a.enrolledAnew()) {
+		a.redial()
+	}
 	l, _ := c.level() // checked
 	a.level.Set(l)
 	a.config = c
 	a.runner.Set(a.sources.modules(c, string(a.hostID)))
 	note := ""
-	if c.StateDir != old.StateDir || c.Socket != old.Socket || c.EtcDir != old.EtcDir || c.Proxy != old.Proxy || fmt.Sprint(c.DU) != fmt.Sprint(old.DU) {
-		note = "du, proxy, state_dir, socket and etc_dir take effect with the next start"
+	if c.StateDir != old.StateDir || c.Socket != old.Socket || c.EtcDir != old.EtcDir {
+		note = "state_dir, socket and etc_dir take effect with the next start"
 	}
 	a.log.Info("configuration read again", "note", note)
 	return nil
+}
+
+// enrolledAnew says whether the certificate on disk is another than the
+// uplink's. Callers hold mu.
+func (a *Agent) enrolledAnew() bool {
+	id, err := enroll.Load(enroll.PathsUnder(a.config.EtcDir))
+	return err == nil && !id.Certificate().Equal(a.identity.Certificate())
 }

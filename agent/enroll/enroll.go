@@ -205,7 +205,13 @@ func store(p Paths, key *ecdsa.PrivateKey, cert wire.Certificate) error {
 
 	// The new key waits beside the old one until its certificate is there, so
 	// that a crash in between leaves one pair that fits.
-	if err := errors.Join(write(p.CA, []byte(cert.CA), 0o644), write(p.next(), text, 0o600), write(p.Cert, []byte(cert.Certificate), 0o644)); err != nil {
+	if err := write(p.CA, []byte(cert.CA), 0o644); err != nil {
+		return err
+	}
+	if err := write(p.next(), text, 0o600); err != nil {
+		return err
+	}
+	if err := write(p.Cert, []byte(cert.Certificate), 0o644); err != nil {
 		return err
 	}
 	return os.Rename(p.next(), p.Key)

@@ -19,6 +19,7 @@ import (
 const (
 	lookEvery  = time.Hour        // at the certificate's age
 	renewRetry = 10 * time.Minute // after a failure
+	renewLeast = time.Minute      // between renewals, also if a clock is wrong
 )
 
 // Renew keeps the certificate young until ctx ends: after two thirds of its
@@ -35,7 +36,7 @@ func (i *Identity) Renew(ctx context.Context, client *http.Client, log *slog.Log
 		} else {
 			log.Info("certificate renewed", "expires", i.Certificate().NotAfter)
 			renewed()
-			continue
+			wait = renewLeast
 		}
 		again := time.NewTimer(wait)
 		select {

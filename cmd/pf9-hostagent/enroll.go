@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -63,7 +64,13 @@ func enrollHost(ctx context.Context, c *command) error {
 	if err != nil {
 		return fmt.Errorf("enrol: %w", err)
 	}
-	_, err = fmt.Fprintf(c.out, "Enrolled host %s; the certificate is good until %s and renews itself.\nA running agent connects within seconds; else start it: systemctl start pf9-hostagent\n",
-		got.Host, got.NotAfter.Format(time.RFC3339))
-	return err
+	fmt.Fprintf(c.out, "Enrolled host %s; the certificate is good until %s and renews itself.\n", got.Host, got.NotAfter.Format(time.RFC3339))
+	if resp, err := c.ask(ctx, http.MethodPost, "/v1/reload"); err != nil {
+		fmt.Fprintf(c.out, "The agent was not told: %v\n", err)
+		return nil // it reads all this when it starts
+	} else if err := resp.Body.Close(); err != nil {
+		return err
+	}
+	fmt.Fprintln(c.out, "The agent connects now.")
+	return nil
 }

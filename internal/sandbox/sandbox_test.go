@@ -182,6 +182,43 @@ func TestInstallation(t *testing.T) {
 		})
 	})
 
+	t.Run("a running agent takes a new identity", func(t *testing.T) {
+		again := func(cp *sandbox.ControlPlane) {
+			t.Helper()
+			made, err := cp.Client.CreateJoinToken(ctx, api.JoinTokenRequest{Host: host.ID, Kind: "host", Uses: 1, TTLSeconds: 3600})
+			if err != nil {
+				t.Fatal(err)
+			}
+			enroll := exec.CommandContext(ctx, b.Programs.HostAgent, "enroll", "--config", a.Config, "--du", cp.URL, "--token", "-")
+			enroll.Stdin = strings.NewReader(made.Secret)
+			if out, err := enroll.CombinedOutput(); err != nil || !strings.Contains(string(out), "connects now") {
+				t.Fatalf("enroll: %v\n%s", err, out)
+			}
+			until(t, func() error {
+				h, err := cp.Client.Host(ctx, host.ID)
+				if err != nil || !h.Connected || h.Counts[inventory.KindLink] == 0 {
+					return fmt.Errorf("host %+v, %w", h, err)
+				}
+				return nil
+			})
+		}
+		again(cp) // revoked before
+		other, err := sandbox.New(b.Programs, t.TempDir()).ControlPlane(ctx, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = other.Stop() }()
+		again(other) // moved
+		until(t, func() error {
+			h, err := cp.Client.Host(ctx, host.ID)
+			if err != nil || h.Connected {
+				return fmt.Errorf("still connected to the first: %+v, %w", h, err)
+			}
+			return nil
+		})
+		again(cp) // and back
+	})
+
 	t.Run("both end when told", func(t *testing.T) {
 		for _, p := range []*sandbox.Process{a.Process, cp.Process} {
 			if err := p.Stop(); err != nil {
