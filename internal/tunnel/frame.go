@@ -15,7 +15,8 @@ const (
 	frameClose                   // no more data comes nor is read
 	frameReset                   // reason
 	frameCredit                  // bytes added to the far side's window (4)
-	frameAck                     // data bytes taken off the wire (4); stream 0, as those below
+	frameAck                     // data bytes taken off the wire since the last (4); stream 0, as those below
+	frameAsk                     // acknowledge now
 	framePing                    // opaque (8)
 	framePong                    // the ping's (8)
 	frameGoAway                  // milliseconds to wait (4), where to go instead
@@ -67,7 +68,7 @@ func parseHeader(b *[headerLen]byte) (header, error) {
 		least, most = 8, 8
 	case frameGoAway:
 		least, most = 4, 4+maxReason
-	case frameFin, frameClose:
+	case frameFin, frameClose, frameAsk:
 	default:
 		return h, fmt.Errorf("%w: frame of unknown type %d", errProtocol, h.kind)
 	}

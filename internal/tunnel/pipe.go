@@ -3,10 +3,17 @@ package tunnel
 import "time"
 
 const (
-	minBound    = 192 << 10 // bytes; three acknowledgements' worth
-	floorTime   = 600 * time.Microsecond
-	maxFloor    = 640 << 10 // bytes
-	rounds      = 8         // of which the best delivery rate counts
+	firstBound  = 192 << 10 // bytes, until a rate is known
+	leastBound  = 16 << 10
+	slowTime    = 20 * time.Millisecond   // of data is in flight at least, to slowMost
+	slowMost    = 192 << 10               // bytes
+	sharedTime  = 600 * time.Microsecond  // of data is in flight at least, to sharedMost
+	sharedMost  = 640 << 10               // bytes
+	aloneTime   = 1200 * time.Microsecond // the same while nothing small is sent
+	aloneMost   = 1536 << 10
+	aloneAfter  = 250 * time.Millisecond // without small data
+	asks        = 4                      // for acknowledgement, in a bound
+	rounds      = 8                      // of which the best delivery rate counts
 	shortRound  = time.Millisecond
 	rttFresh    = 10 * time.Second // after which the shortest round trip is looked for again
 	startGain   = 2.0
@@ -20,11 +27,16 @@ const (
 
 // pipe estimates what the path holds, from acknowledgements: the best recent
 // rate times the shortest round trip. What is in flight is bounded to a little
-// more, so that queues stay short and the path stays full. The session's wmu
+// more, so that queues stay short and the path stays full. The writer's mu
 // guards it.
+//
+// Acknowledgements are asked for, a few times in a bound. Whenever no more may
+// be sent, one has been asked for that covers all that is in flight.
 type pipe struct {
 	sent, acked uint64 // bytes of data
+	asked       uint64 // sent, when an acknowledgement was last asked for
 	bound       int64  // of sent - acked
+	smallAt     time.Time
 
 	rtt     time.Duration // shortest; 0: unknown
 	rttAt   time.Time
@@ -40,19 +52,40 @@ type pipe struct {
 	flat    int       // rounds without growth since; three end the start
 }
 
-func newPipe() pipe { return pipe{bound: minBound} }
+func newPipe() pipe { return pipe{bound: firstBound} }
 
 func (p *pipe) inFlight() int64 { return int64(p.sent - p.acked) }
 
 // open says whether data may be sent.
 func (p *pipe) open() bool { return p.inFlight() < p.bound }
 
-// send counts data that is about to be written.
-func (p *pipe) send(n int) {
+// openTo says whether n bytes may be sent. Small data need not wait for the
+// bound: there is never more than a little of it beyond.
+func (p *pipe) openTo(n int) bool {
+	return p.open() || n <= smallFrame && p.inFlight() < p.bound+maxSmall
+}
+
+// send counts n bytes that are about to be written, and says whether to ask for
+// an acknowledgement behind them.
+func (p *pipe) send(n int) (ask bool) {
 	p.sent += uint64(n)
+	if n <= smallFrame {
+		p.smallAt = time.Now()
+	}
+	return p.ask(int64(p.sent-p.asked) >= p.bound/asks)
+}
+
+// ask says whether to ask for an acknowledgement now: because it is due, or
+// because without one nothing would go on.
+func (p *pipe) ask(due bool) bool {
+	if p.asked == p.sent || !due && p.open() {
+		return false
+	}
+	p.asked = p.sent
 	if p.mark == 0 {
 		p.mark, p.markAt = p.sent, time.Now()
 	}
+	return true
 }
 
 // ack counts data that the far side has taken off the wire. It reports false
@@ -63,9 +96,6 @@ func (p *pipe) ack(n uint32, idle bool) bool {
 	}
 	p.acked += uint64(n)
 	now := time.Now()
-	if idle {
-		p.mark = 0 // the acknowledgement waited for more to be sent, not for the path
-	}
 	if p.mark != 0 && p.acked >= p.mark {
 		p.mark = 0
 		p.measured(now.Sub(p.markAt), now)
@@ -109,10 +139,21 @@ func (p *pipe) turn(now time.Time) {
 		}
 	}
 	p.began, p.beganAt, p.starved = now, p.acked, false
-	// On a fast short path a round trip is over before the far end has even been
-	// scheduled; a little time's worth of data keeps both ends busy.
-	floor := min(max(int64(best*floorTime.Seconds()), minBound), maxFloor)
-	p.bound = min(max(int64(p.gain()*best*p.rtt.Seconds()), floor), maxInFlight)
+	least := p.least(best, now.Sub(p.smallAt) > aloneAfter)
+	p.bound = min(max(int64(p.gain()*best*p.rtt.Seconds()), least), maxInFlight)
+}
+
+// least is the bound of a path whose round trip is short. On a fast one the
+// round trip is over before the far end has even been scheduled: a little
+// time's worth of data keeps both ends busy, and a little more if nobody is
+// there to wait behind it. On a slow one, too much would stand in its queue.
+func (p *pipe) least(rate float64, alone bool) int64 {
+	some := func(d time.Duration, most int64) int64 { return min(int64(rate*d.Seconds()), most) }
+	fast := some(sharedTime, sharedMost)
+	if alone {
+		fast = some(aloneTime, aloneMost)
+	}
+	return max(fast, some(slowTime, slowMost), leastBound)
 }
 
 func (p *pipe) gain() float64 {

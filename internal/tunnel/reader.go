@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -80,6 +81,9 @@ func (s *Session) control(h header, r io.Reader) error {
 			return fmt.Errorf("%w: acknowledgement of data that was not sent", errProtocol)
 		}
 		return nil
+	case frameAsk:
+		s.acknowledge()
+		return nil
 	case frameGoAway:
 		s.wentAway(body)
 		return nil
@@ -139,12 +143,18 @@ func (s *Session) data(h header, r io.Reader) error {
 		return err
 	}
 	s.received.Add(uint64(h.length))
-	if s.unacked += h.length; s.unacked >= ackEvery {
-		n := uint32(s.unacked)
-		s.unacked = 0
+	s.unacked += uint64(h.length)
+	return nil
+}
+
+// acknowledge tells the sender how much was taken off the wire. It is the
+// sender that asks: only it knows how often it needs to know.
+func (s *Session) acknowledge() {
+	for s.unacked > 0 {
+		n := uint32(min(s.unacked, math.MaxUint32))
+		s.unacked -= uint64(n)
 		s.writer.push(now, func(b []byte) []byte { return appendUint32(b, 0, frameAck, n) })
 	}
-	return nil
 }
 
 // opened takes the far side's wish for a stream.

@@ -43,7 +43,7 @@ type Session struct {
 	pinged  time.Time
 	nonce   uint64
 
-	unacked int // data taken off the wire; the reader's own
+	unacked uint64 // data taken off the wire; the reader's own
 }
 
 type goAwayFrame struct {
@@ -65,7 +65,7 @@ func start(ws *websocket.Conn, cfg Config, client bool) *Session {
 	if client {
 		s.next = 1
 	}
-	s.writer = writer{ws: ws, cork: corkOf(ws.NetConn()), fail: s.broken, wg: &s.wg, pipe: newPipe()}
+	s.writer = writer{ws: ws, cork: corkOf(ws.NetConn()), fail: s.broken, wg: &s.wg, pipe: newPipe(), patience: 2 * s.cfg.Keepalive}
 	ws.SetReadLimit(maxControl + maxSmall + maxFrame + (1 << 16))
 	ignore := func(string) error { return nil } // the reader never writes
 	ws.SetPingHandler(ignore)

@@ -3,6 +3,10 @@ package tunnel
 import (
 	"crypto/tls"
 	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -11,7 +15,6 @@ import (
 
 const (
 	notSent     = 64 << 10 // bytes that the kernel takes before it can send them
-	sendBuffer  = 16 << 20 // asked for; the kernel gives net.core.wmem_max at most
 	userTimeout = 30 * time.Second
 )
 
@@ -31,8 +34,38 @@ func prepareTCP(c net.Conn) {
 	_ = raw.Control(func(fd uintptr) {
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSent)
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
-		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer)
+		if size := sendBuffer(); size > 0 {
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, size)
+		}
 	})
+}
+
+// sendBuffer is the size to ask for as SO_SNDBUF; 0: what the kernel does by
+// itself is better. It doubles what is asked for, to net.core.wmem_max, and then
+// grows the buffer no more; by itself it grows one to net.ipv4.tcp_wmem's third
+// number (tcp(7), socket(7)).
+var sendBuffer = sync.OnceValue(func() int {
+	most, grown := sysctl("net/core/wmem_max"), sysctl("net/ipv4/tcp_wmem")
+	if len(most) != 1 || len(grown) != 3 || 2*most[0] <= grown[2] {
+		return 0
+	}
+	return most[0]
+})
+
+// sysctl reads numbers of the kernel's; none if it does not tell.
+func sysctl(name string) (numbers []int) {
+	b, err := os.ReadFile("/proc/sys/" + name)
+	if err != nil {
+		return nil
+	}
+	for _, f := range strings.Fields(string(b)) {
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			return nil
+		}
+		numbers = append(numbers, n)
+	}
+	return numbers
 }
 
 // under finds the connection below TLS and our own wrapping.

@@ -55,7 +55,6 @@ const (
 	startWindow   = 256 << 10 // once a stream's data is consumed at all
 	maxWindow     = 16 << 20  // of one stream
 	sessionBudget = 32 << 20  // of all windows that grew, per session
-	ackEvery      = 64 << 10  // data taken off the wire between acknowledgements
 	maxControl    = 256 << 10 // control frames waiting to be written; beyond, the far side does not read
 	maxSmall      = 64 << 10  // small data among them
 	maxService    = 255       // of a service's name

@@ -27,8 +27,11 @@ type writer struct {
 	timer   *time.Timer
 	armed   bool // timer will flush
 	queue   [classes]fifo
-	past    [classes]float64 // what each class has had, by its weight
-	pipe    pipe
+
+	patience time.Duration // of one write
+
+	past [classes]float64 // what each class has had, by its weight
+	pipe pipe
 }
 
 // weights are the shares of the classes below Control.
@@ -78,7 +81,7 @@ func (wr *writer) acquire(w *waiter, n int, class Class) bool {
 		w.granted <- false
 		return false
 	}
-	if !wr.turn && wr.pipe.open() && !wr.waiting() {
+	if !wr.turn && wr.pipe.openTo(n) && (n <= smallFrame || !wr.waiting()) {
 		wr.turn = true
 		return true
 	}
@@ -142,18 +145,23 @@ func (wr *writer) pick() *waiter {
 	return w
 }
 
-// write sends data with the turn, and passes the turn on. first is the
-// header's frame, body what follows it.
+// write sends a frame of data with the turn, and passes the turn on.
 func (wr *writer) write(head, body []byte) error {
 	wr.mu.Lock()
 	control := wr.take()
-	wr.pipe.send(len(body))
+	var tail []byte
+	if wr.pipe.send(len(body)) {
+		tail = askFrame
+	}
 	wr.mu.Unlock()
-	err := wr.message(control, head, body)
+	err := wr.message(control, head, body, tail)
 	wr.give(control)
 	wr.pass()
 	return err
 }
+
+// askFrame asks for an acknowledgement of what stands before it.
+var askFrame = appendFrame(nil, 0, frameAsk)
 
 // take empties the control queue; give returns its buffer. Both need the turn,
 // take wr.mu too.
@@ -200,8 +208,10 @@ func (wr *writer) pass() {
 	}
 }
 
-// message writes one WebSocket message.
+// message writes one WebSocket message. A far side that takes nothing for a
+// while has left: the session ends.
 func (wr *writer) message(parts ...[]byte) error {
+	_ = wr.ws.SetWriteDeadline(time.Now().Add(wr.patience)) // never fails
 	if wr.cork != nil {
 		wr.cork.cork()
 	}
@@ -259,7 +269,9 @@ func (wr *writer) pushSmall(head, body []byte) bool {
 	}
 	wr.small += len(body)
 	wr.control = append(append(wr.control, head...), body...)
-	wr.pipe.send(len(body))
+	if wr.pipe.send(len(body)) {
+		wr.control = append(wr.control, askFrame...)
+	}
 	return true
 }
 
@@ -300,7 +312,14 @@ func (wr *writer) acked(n uint32) bool {
 	if !wr.pipe.ack(n, !wr.turn && !wr.waiting()) {
 		return false
 	}
-	if !wr.turn && !wr.closed {
+	if wr.ended() {
+		return true
+	}
+	if wr.pipe.ask(false) { // the bound has shrunk below what is in flight
+		wr.control = append(wr.control, askFrame...)
+		wr.wake(now)
+	}
+	if !wr.turn {
 		if next := wr.pick(); next != nil {
 			wr.turn = true
 			next.granted <- true
