@@ -35,7 +35,11 @@ func (l corkListener) Accept() (net.Conn, error) {
 	return newCorked(c), nil
 }
 
-func newCorked(c net.Conn) *corked { return &corked{Conn: c, ahead: newReadAhead(c)} }
+func newCorked(c net.Conn) *corked {
+	w := &corked{Conn: c}
+	w.ahead.init(c)
+	return w
+}
 
 // Read reads ahead.
 func (c *corked) Read(p []byte) (int, error) { return c.ahead.Read(p) }

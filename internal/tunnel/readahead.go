@@ -18,16 +18,20 @@ type readAhead struct {
 	raw  syscall.RawConn // nil: the connection is no socket, read as usual
 	slab *[]byte
 	rest []byte // of slab, not yet read
+
+	n      int   // of the last read
+	failed error // likewise
+	once   func(fd uintptr) bool
 }
 
 var slabs = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
 
-func newReadAhead(c net.Conn) readAhead {
-	r := readAhead{conn: c}
+func (r *readAhead) init(c net.Conn) {
+	r.conn = c
 	if s, ok := c.(syscall.Conn); ok {
 		r.raw, _ = s.SyscallConn()
+		r.once = r.readOnce
 	}
-	return r
 }
 
 // Read is for one goroutine at a time, as crypto/tls does it.
@@ -50,30 +54,31 @@ func (r *readAhead) Read(p []byte) (int, error) {
 
 // fill waits for data and takes what there is.
 func (r *readAhead) fill() error {
-	var n int
-	var failed error
-	err := r.raw.Read(func(fd uintptr) bool {
-		slab := slabs.Get().(*[]byte)
-		for {
-			n, failed = unix.Read(int(fd), *slab)
-			if failed != unix.EINTR {
-				break
-			}
-		}
-		if failed == nil && n > 0 {
-			r.slab, r.rest = slab, (*slab)[:n]
-			return true
-		}
-		slabs.Put(slab)
-		return failed != unix.EAGAIN
-	})
+	err := r.raw.Read(r.once)
 	switch {
 	case err != nil:
 		return &net.OpError{Op: "read", Net: "tcp", Addr: r.conn.RemoteAddr(), Err: err}
-	case failed != nil:
-		return &net.OpError{Op: "read", Net: "tcp", Addr: r.conn.RemoteAddr(), Err: failed}
-	case n == 0:
+	case r.failed != nil:
+		return &net.OpError{Op: "read", Net: "tcp", Addr: r.conn.RemoteAddr(), Err: r.failed}
+	case r.n == 0:
 		return io.EOF
 	}
 	return nil
+}
+
+// readOnce reads into a slab of its own; false: there is nothing yet.
+func (r *readAhead) readOnce(fd uintptr) bool {
+	slab := slabs.Get().(*[]byte)
+	for {
+		r.n, r.failed = unix.Read(int(fd), *slab)
+		if r.failed != unix.EINTR {
+			break
+		}
+	}
+	if r.failed == nil && r.n > 0 {
+		r.slab, r.rest = slab, (*slab)[:r.n]
+		return true
+	}
+	slabs.Put(slab)
+	return r.failed != unix.EAGAIN
 }

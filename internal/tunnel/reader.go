@@ -30,7 +30,7 @@ func (s *Session) read() {
 
 // message takes the frames of one message.
 func (s *Session) message(r io.Reader) error {
-	var head [headerLen]byte
+	head := &s.head
 	for {
 		if _, err := io.ReadFull(r, head[:]); err == io.EOF {
 			return nil
@@ -38,7 +38,7 @@ func (s *Session) message(r io.Reader) error {
 			return err
 		}
 		s.heard.Store(int64(time.Since(s.began)))
-		h, err := parseHeader(&head)
+		h, err := parseHeader(head)
 		if err != nil {
 			return err
 		}
@@ -55,8 +55,7 @@ func (s *Session) message(r io.Reader) error {
 
 // control takes any frame but data.
 func (s *Session) control(h header, r io.Reader) error {
-	var small [64]byte
-	body := small[:]
+	body := s.small[:]
 	if h.length > len(body) {
 		body = make([]byte, h.length)
 	}

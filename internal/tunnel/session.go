@@ -43,7 +43,10 @@ type Session struct {
 	pinged  time.Time
 	nonce   uint64
 
-	unacked uint64 // data taken off the wire; the reader's own
+	// The reader's own.
+	unacked uint64 // data taken off the wire
+	head    [headerLen]byte
+	small   [64]byte // body of a control frame
 }
 
 type goAwayFrame struct {

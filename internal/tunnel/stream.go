@@ -18,6 +18,7 @@ type Stream struct {
 	class   Class
 	writing sync.Mutex // held by Write, so that one stream's data stays in order
 	turn    waiter
+	head    [headerLen]byte // of the frame being written
 
 	mu       sync.Mutex // guards the fields below
 	readable sync.Cond
@@ -40,7 +41,6 @@ func newStream(s *Session, id uint32, service string, class Class) *Stream {
 	st := &Stream{
 		session: s, id: id, service: service, class: class,
 		granted: firstWindow, target: firstWindow, credit: firstWindow,
-		turn: waiter{granted: make(chan bool, 1)},
 	}
 	st.readable.L, st.writable.L = &st.mu, &st.mu
 	return st
@@ -174,9 +174,8 @@ func (st *Stream) giveBack(n int) {
 // send writes reserved data, in one or more frames.
 func (st *Stream) send(p []byte) error {
 	wr := &st.session.writer
-	var head [headerLen]byte
 	for len(p) > 0 {
-		h := appendHeader(head[:0], header{st.id, frameData, len(p)})
+		h := appendHeader(st.head[:0], header{st.id, frameData, len(p)})
 		if len(p) <= smallFrame && wr.pushSmall(h, p) {
 			return nil
 		}
@@ -187,7 +186,7 @@ func (st *Stream) send(p []byte) error {
 		wr.mu.Lock()
 		n := min(len(p), wr.pipe.frame())
 		wr.mu.Unlock()
-		h = appendHeader(head[:0], header{st.id, frameData, n})
+		h = appendHeader(st.head[:0], header{st.id, frameData, n})
 		if err := wr.write(h, p[:n]); err != nil {
 			return st.whyNot()
 		}

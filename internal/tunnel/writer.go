@@ -76,14 +76,17 @@ func (q *fifo) remove(w *waiter) {
 func (wr *writer) acquire(w *waiter, n int, class Class) bool {
 	wr.mu.Lock()
 	defer wr.mu.Unlock()
+	if !wr.ended() && !wr.turn && wr.pipe.openTo(n) && (n <= smallFrame || !wr.waiting()) {
+		wr.turn = true
+		return true
+	}
 	w.n, w.class = n, class
+	if w.granted == nil {
+		w.granted = make(chan bool, 1)
+	}
 	if wr.ended() {
 		w.granted <- false
 		return false
-	}
-	if !wr.turn && wr.pipe.openTo(n) && (n <= smallFrame || !wr.waiting()) {
-		wr.turn = true
-		return true
 	}
 	if len(wr.queue[class].waiters) == 0 {
 		wr.past[class] = max(wr.past[class], wr.least()) // no credit for time spent idle
