@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
+	"sync"
 )
 
 // maxBody bounds the body of a request to a route in bytes.
@@ -31,16 +33,36 @@ func ReadJSON(r *http.Request, v any) error {
 	return nil
 }
 
+// An Appender writes its own JSON, valid and compact, at the end of b. Large
+// documents have it, for the time and the garbage that it saves.
+type Appender interface{ AppendJSON(b []byte) []byte }
+
+// buffers of answers; one that has grown beyond keepBuffer is not kept.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+const keepBuffer = 1 << 20
+
 // WriteJSON answers with a document.
 func WriteJSON(w http.ResponseWriter, status int, v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
+	buf := buffers.Get().(*[]byte)
+	defer func() {
+		if cap(*buf) <= keepBuffer {
+			buffers.Put(buf)
+		}
+	}()
+	if a, ok := v.(Appender); ok {
+		*buf = a.AppendJSON((*buf)[:0])
+	} else if b, err := json.Marshal(v); err != nil {
 		return err
+	} else {
+		*buf = append((*buf)[:0], b...)
 	}
+	*buf = append(*buf, '\n')
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(*buf)))
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(b, '\n')) // the client may be gone
+	_, _ = w.Write(*buf) // the client may be gone
 	return nil
 }
