@@ -57,19 +57,21 @@ func latency(ctx context.Context, r *run) error {
 		rounds = 4
 	}
 	var farTook, nearTook []time.Duration
+	slowest, slowestWas := time.Duration(0), ""
 	for i := range rounds {
 		name, id := fmt.Sprintf("vm%d", i), fmt.Sprintf("5eed0000-0000-4000-8000-%012d", i)
 		steps := []struct {
+			what string
 			do   func() error
 			want string
 		}{
-			{func() error { return s.lv.Define(testlibvirt.GuestXML(name, id)) }, inventory.VMShutOff},
-			{func() error { return s.lv.Start(name) }, inventory.VMRunning},
-			{func() error { return s.lv.Suspend(name) }, inventory.VMPaused},
+			{"define", func() error { return s.lv.Define(testlibvirt.GuestXML(name, id)) }, inventory.VMShutOff},
+			{"start", func() error { return s.lv.Start(name) }, inventory.VMRunning},
+			{"suspend", func() error { return s.lv.Suspend(name) }, inventory.VMPaused},
 			// libvirtd takes up to 200 ms to find that a QEMU is dead; the mirror
 			// cannot know before it does.
-			{func() error { return s.killed(ctx, name) }, inventory.VMShutOff + "|" + inventory.VMCrashed},
-			{func() error { return s.lv.Undefine(name) }, gone},
+			{"kill -9 of QEMU", func() error { return s.killed(ctx, name) }, inventory.VMShutOff + "|" + inventory.VMCrashed},
+			{"undefine", func() error { return s.lv.Undefine(name) }, gone},
 		}
 		for _, step := range steps {
 			began := time.Now()
@@ -84,6 +86,9 @@ func latency(ctx context.Context, r *run) error {
 				if atNear, err = near.wait(limit, id, step.want); err == nil {
 					farTook = append(farTook, max(0, atFar.Sub(began)))
 					nearTook = append(nearTook, max(0, atNear.Sub(done)))
+					if took := atFar.Sub(began); took > slowest {
+						slowest, slowestWas = took, fmt.Sprintf("%s of VM %d, of it %v in libvirt", step.what, i, done.Sub(began).Round(time.Millisecond))
+					}
 				}
 			}
 			stop()
@@ -95,6 +100,7 @@ func latency(ctx context.Context, r *run) error {
 	p50, last := p99(farTook)
 	note(r, fmt.Sprintf("%d changes, from the call to the watch, median", len(farTook)), p50, "")
 	most(r, "  99th percentile", last, time.Second, "")
+	note(r, "  slowest: "+slowestWas, slowest, "")
 	p50, last = p99(nearTook)
 	note(r, "from libvirt's answer to the agent's mirror, median", p50, "")
 	most(r, "  99th percentile", last, 100*time.Millisecond, "")

@@ -84,6 +84,13 @@ func p99(d []time.Duration) (p50, p99 time.Duration) {
 }
 
 func main() {
+	if len(os.Args) == 4 && os.Args[1] == listClient {
+		if err := runListClient(os.Args[2], os.Args[3], os.Getenv("PF9_TOKEN"), os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "bars:", err)
+			os.Exit(2)
+		}
+		return
+	}
 	quick := flag.Bool("quick", false, "short forms: fewer repetitions, the same bars")
 	keep := flag.Bool("keep", false, "keep the working directory with all logs")
 	flag.Usage = func() {

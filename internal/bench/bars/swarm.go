@@ -11,7 +11,6 @@ import (
 
 	"github.com/openpf9/openpf9/internal/bench/swarm"
 	"github.com/openpf9/openpf9/internal/client"
-	"github.com/openpf9/openpf9/plugin/inventory"
 )
 
 // swarmBar puts many simulated hosts on one control plane.
@@ -67,37 +66,13 @@ func swarmBar(ctx context.Context, r *run) error {
 		}
 		most(r, fmt.Sprintf("%d hosts with %d VMs each, all there after %s", hosts, vms, what), time.Since(began), time.Minute, "")
 	}
-	if err := lists(ctx, r, cp.Client); err != nil {
+	if err := lists(ctx, r, cp); err != nil {
 		return err
 	}
 	return idleCost(ctx, r, cp.Client, idle, func() (float64, error) {
 		rss, err := cp.RSS()
 		return float64(rss-base) / 1024 / float64(hosts), err
 	})
-}
-
-// lists times the pages of a long list.
-func lists(ctx context.Context, r *run, c *client.Client) error {
-	for _, f := range []struct {
-		what   string
-		filter client.Filter
-	}{
-		{"by state", client.Filter{State: inventory.VMRunning, Limit: 100}},
-		{"by name", client.Filter{Name: "vm07.*", Limit: 100}},
-		{"that nothing matches", client.Filter{State: inventory.VMCrashed, Limit: 100}},
-	} {
-		var took []time.Duration
-		for range 300 {
-			began := time.Now()
-			if _, err := c.Page(ctx, inventory.KindVM, f.filter); err != nil {
-				return err
-			}
-			took = append(took, time.Since(began))
-		}
-		_, last := p99(took)
-		most(r, "list of 100 VMs "+f.what+", 99th percentile over HTTPS", last, 10*time.Millisecond, "")
-	}
-	return nil
 }
 
 // idleCost measures what hosts cost that do nothing.
