@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/openpf9/openpf9/internal/sandbox"
 	"github.com/openpf9/openpf9/internal/testlibvirt"
 )
@@ -40,7 +42,7 @@ func chooseLibvirt(ctx context.Context, mode string) (o sandbox.AgentOptions, gu
 
 // agrees asks on the terminal; without one nobody agrees.
 func agrees(question string) bool {
-	if info, err := os.Stdin.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+	if _, err := unix.IoctlGetTermios(int(os.Stdin.Fd()), unix.TCGETS); err != nil {
 		return false
 	}
 	fmt.Print(question, " [y/N] ")

@@ -65,7 +65,7 @@ var Owners = map[string][]string{
 		"controlplane/du", "controlplane/du/tunnelserver", "controlplane/du/resmgr",
 	},
 	"modernc.org/sqlite": {"internal/sqldb"},
-	"golang.org/x/sys":   {"internal/tunnel", "internal/bench/delayline", "agent/network", "agent/storage", "agent/host", "agent/localapi", "internal/daemon"},
+	"golang.org/x/sys":   {"internal/tunnel", "internal/bench/delayline", "agent/network", "agent/storage", "agent/host", "agent/localapi", "internal/daemon", "cmd/pf9-demo"},
 }
 
 // Sharp standard packages and who may use them.
