@@ -14,6 +14,8 @@ type Kind struct {
 	Schema  json.RawMessage `json:"schema,omitempty"`
 	Columns []plugin.Column `json:"columns,omitempty"`
 	Modules []string        `json:"modules"` // that declare it, sorted
+	// Problem says what of the declaration was left out, and why.
+	Problem string `json:"problem,omitempty"`
 }
 
 // Extension is the result of an executable of the field's: fetch_<name> or
