@@ -20,7 +20,9 @@ type Kind struct {
 
 // Extension is the result of an executable of the field's: fetch_<name> or
 // check_<name> in the extensions directory. The compatible API shows it under
-// "extensions", by name. It says nothing of when or how long the executable
+// "extensions", by name, in both versions; only interfaces, resource_usage,
+// volumes_present and ip_address are there always, made from the inventory, and
+// win over an executable of the same name. It says nothing of when or how long the executable
 // ran, for it must be the same while the answer is.
 type Extension struct {
 	// Status is one of the field's words, below.
