@@ -55,6 +55,7 @@ func (m *Mirror) redeclare() {
 		w, err := declaration(name, k)
 		if err != nil {
 			m.log.Warn("declaration left out", "kind", name, "err", err)
+			delete(merged, name)
 			continue
 		}
 		m.put(w, false)
@@ -71,18 +72,30 @@ func (m *Mirror) redeclare() {
 func describe(k plugin.Kind) *inventory.Kind {
 	d := &inventory.Kind{Version: k.Version, Schema: k.Schema, Columns: k.Columns}
 	if err := k.Validate(); err != nil {
-		d.Schema, d.Columns, d.Problem = nil, nil, "schema and columns are left out: "+err.Error()
+		bare(d, err)
 	}
 	return d
 }
 
+// bare leaves out what can be large or malformed, and says why.
+func bare(k *inventory.Kind, why error) {
+	k.Schema, k.Columns, k.Problem = nil, nil, "schema and columns are left out: "+why.Error()
+}
+
+// declaration makes the resource of a declaration. JSON grows as it is encoded,
+// so it may be too large only now.
 func declaration(name string, k *inventory.Kind) (*wire.Resource, error) {
-	spec, err := json.Marshal(k)
-	if err != nil {
-		return nil, fmt.Errorf("encode: %w", err)
+	w := &wire.Resource{Key: plugin.Key{Kind: inventory.KindKind, ID: name}, Name: name}
+	for {
+		var err error
+		if w.Spec, err = json.Marshal(k); err != nil {
+			return nil, fmt.Errorf("encode: %w", err)
+		}
+		if err = w.Validate(); err == nil || k.Schema == nil {
+			return w, err
+		}
+		bare(k, err)
 	}
-	w := &wire.Resource{Key: plugin.Key{Kind: inventory.KindKind, ID: name}, Name: name, Spec: spec}
-	return w, w.Validate()
 }
 
 // sumUpKinds lets the declarations count as complete, once, as soon as every

@@ -76,6 +76,11 @@ func TestDeclarationsAreBounded(t *testing.T) {
 	if k := got[lun]; len(got) != 1 || k.Schema != nil || !strings.Contains(k.Problem, "64 KiB") {
 		t.Errorf("declared: %v", got)
 	}
+	grows := json.RawMessage(`"` + strings.Repeat("<", plugin.MaxKindBytes-2) + `"`)
+	m.Declared("a", names, []plugin.Kind{{Name: lun, Version: 1, Schema: grows}})
+	if k := declared(t, m)[lun]; k.Schema != nil || !strings.Contains(k.Problem, "256 KiB") {
+		t.Errorf("declared: %.200v", k)
+	}
 	m.Declared("b", names, kinds)
 	if got := declared(t, m); len(got) != plugin.MaxKinds {
 		t.Errorf("%d kinds are declared", len(got))
