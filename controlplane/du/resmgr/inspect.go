@@ -248,7 +248,7 @@ func readDeclaration(name, spec string) (r reading) {
 		}
 	}
 	r.kind.Columns = columns
-	if len(raw.Schema) > 0 {
+	if len(raw.Schema) > 0 && string(raw.Schema) != "null" {
 		var err error
 		if r.schema, err = kindschema.Compile(raw.Schema); err != nil {
 			bad("the schema is not used: %v", err)

@@ -264,6 +264,21 @@ func TestBadDeclarationsSayWhatIsWrong(t *testing.T) {
 	}
 }
 
+func FuzzReadDeclaration(f *testing.F) {
+	f.Add(kindLUN, `{"version":3,"schema":{"type":"object"},"columns":[{"name":"A","path":"a.0"}],"modules":["acme"]}`)
+	f.Add("x", `{"version":-1,"columns":{}}`)
+	f.Add(kindLUN, `{"version":1,"schema":null,"columns":null}`)
+	f.Fuzz(func(t *testing.T, name, spec string) {
+		r := readDeclaration(name, spec)
+		if err := (&plugin.Kind{Name: name, Version: r.kind.Version, Columns: r.kind.Columns}).Validate(); err != nil && len(r.problems) == 0 {
+			t.Errorf("no problem, but %v", err)
+		}
+		if (r.schema == nil) != (r.kind.Schema == nil) {
+			t.Error("a schema is shown that is not used, or the other way round")
+		}
+	})
+}
+
 func TestCostlySchemaIsGivenUp(t *testing.T) {
 	inspected(t, func(t *testing.T, m *Manager) {
 		a, b := newAgent(1), newAgent(2)
@@ -325,6 +340,25 @@ func TestSurplusDeclarationsAreNotUsed(t *testing.T) {
 			t.Errorf("invalid: %v", got)
 		}
 	})
+}
+
+func TestKindsOfThePastGiveWay(t *testing.T) {
+	m := newManager(t, Limits{Kinds: 3})
+	a := newAgent(1)
+	a.connect(t, m)
+	for i := range 10 {
+		r := resource(fmt.Sprintf("com.acme.k%d", i), "1", "", "acme", 1)
+		a.set(t, m, r, vm(i, "web", "running"))
+		a.drop(t, m, r.Key)
+	}
+	a.same(t, m)
+	a.seq++
+	_, err := m.Report(a.p, &wire.Report{Epoch: 1, Seq: a.seq, Upserts: []wire.Resource{
+		resource("com.acme.a", "1", "", "", 1), resource("com.acme.b", "1", "", "", 1), resource("com.acme.c", "1", "", "", 1),
+	}})
+	if statusOf(err) != 413 {
+		t.Errorf("four kinds where three may be: %v", err)
+	}
 }
 
 // Verdicts are worked out again after a restart, and cost no statement.

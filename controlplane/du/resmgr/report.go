@@ -166,7 +166,12 @@ func (m *Manager) applyAll(h *host, batches []*batch) error {
 	return nil
 }
 
+// roomForKinds says whether the host may have n kinds more. Kinds that it has
+// nothing of any more give way.
 func (m *Manager) roomForKinds(h *host, n int) error {
+	if n > 0 && len(h.lists)+n > m.cfg.Limits.Kinds {
+		h.lists = slices.DeleteFunc(h.lists, func(l *list) bool { return len(l.entries) == 0 })
+	}
 	if n > 0 && len(h.lists)+n > m.cfg.Limits.Kinds {
 		return refuse(http.StatusRequestEntityTooLarge, "the host would have more than %d kinds of resources", m.cfg.Limits.Kinds)
 	}
