@@ -112,21 +112,11 @@ func (m *Manager) walk(at cursor, f *filter, most int, visit func(*host, *list, 
 			if f.kind != "" && l.kind != f.kind || f.literal != "" && l.names != "" && !strings.Contains(l.names, f.literal) {
 				continue
 			}
-			from := 0
-			if h.id == at.host && at.id != "" {
-				var same bool
-				if from, same = l.find(at.id); same {
-					from++
-				}
+			after := ""
+			if h.id == at.host {
+				after = at.id
 			}
-			to := len(l.entries)
-			if f.id != "" {
-				at, ok := l.find(f.id)
-				if !ok {
-					continue
-				}
-				from, to = max(from, at), at+1
-			}
+			from, to := l.span(after, f.id)
 			match := f.on(h, l)
 			for k := from; k < to; k++ {
 				e := &l.entries[k]
@@ -146,6 +136,25 @@ func (m *Manager) walk(at cursor, f *filter, most int, visit func(*host, *list, 
 		}
 	}
 	return at, false
+}
+
+// span returns which entries are behind an id, and if only is not empty, those
+// of them with that id. Zero after: all are behind it.
+func (l *list) span(after, only string) (from, to int) {
+	if after != "" {
+		var same bool
+		if from, same = l.find(after); same {
+			from++
+		}
+	}
+	if only == "" {
+		return from, len(l.entries)
+	}
+	at, ok := l.find(only)
+	if !ok {
+		return 0, 0
+	}
+	return max(from, at), at + 1
 }
 
 // Get returns one resource.
