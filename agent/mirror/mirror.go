@@ -22,6 +22,7 @@ import (
 	"github.com/openpf9/openpf9/internal/atomicfile"
 	"github.com/openpf9/openpf9/internal/wire"
 	"github.com/openpf9/openpf9/plugin"
+	"github.com/openpf9/openpf9/plugin/inventory"
 )
 
 // When more than this many, and more than half, of a source's resources vanish
@@ -80,9 +81,10 @@ type kind struct {
 
 // source is one module's part.
 type source struct {
-	status  wire.SourceStatus
-	listed  bool
-	suspect string // why the last list is not believed; empty: it is
+	status   wire.SourceStatus
+	listed   bool
+	suspect  string // why the last list is not believed; empty: it is
+	declared []plugin.Kind
 }
 
 // New returns an empty mirror.
@@ -121,7 +123,7 @@ func (m *Mirror) Listed(module string, kinds []string, rs []plugin.Resource) {
 	encoded := make(map[plugin.Key]*wire.Resource, len(rs))
 	for _, r := range rs {
 		w, err := m.encode(module, r)
-		if err == nil && !slices.Contains(kinds, r.Kind) {
+		if err == nil && (!slices.Contains(kinds, r.Kind) || r.Kind == inventory.KindKind) {
 			err = fmt.Errorf("%s %s: the module may not list this kind", r.Kind, r.ID)
 		}
 		if err != nil {
@@ -164,6 +166,7 @@ func (m *Mirror) replace(module string, kinds []string, encoded map[plugin.Key]*
 		m.remove(k, s.listed)
 	}
 	s.listed = true
+	m.sumUpKinds()
 	m.wake(true)
 }
 
@@ -214,6 +217,7 @@ func (m *Mirror) Removed(module string) {
 				m.remove(k, true)
 			}
 		}
+		m.redeclare()
 		m.wake(true)
 	})
 }

@@ -115,7 +115,7 @@ func TestBadResourcesAreLeftOut(t *testing.T) {
 		{Key: plugin.Key{Kind: "other", ID: "1"}, Spec: spec{}},
 		{Key: plugin.Key{Kind: "vm", ID: "func"}, Spec: func() {}},
 	})
-	if rs := m.Kind("vm"); len(rs) != 1 || rs[0].ID != "good" || len(m.Kinds()) != 1 {
+	if rs := m.Kind("vm"); len(rs) != 1 || rs[0].ID != "good" || m.Kinds()["other"] > 0 {
 		t.Errorf("mirror holds %v of %v", rs, m.Kinds())
 	}
 }

@@ -37,6 +37,14 @@ func (m *Mirror) Watch() *Watch {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.watches[w] = struct{}{}
+	for k := range m.resources {
+		if !m.kinds[k.Kind].listed { // no digest will tell that it is missing
+			w.keys[k] = struct{}{}
+		}
+	}
+	if len(w.keys) > 0 {
+		w.signal()
+	}
 	return w
 }
 

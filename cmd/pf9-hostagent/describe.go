@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/openpf9/openpf9/internal/kindtable"
 	"github.com/openpf9/openpf9/internal/wire"
 	"github.com/openpf9/openpf9/plugin/inventory"
 )
@@ -14,10 +15,10 @@ func describe(r wire.Resource) (state, detail string) {
 	switch r.Kind {
 	case inventory.KindHost:
 		h := decode[inventory.Host](r)
-		return "", fmt.Sprintf("%s, kernel %s, %d CPUs, %s", h.OS.PrettyName, h.OS.Kernel, h.CPU.Threads, size(h.MemoryBytes))
+		return "", fmt.Sprintf("%s, kernel %s, %d CPUs, %s", h.OS.PrettyName, h.OS.Kernel, h.CPU.Threads, kindtable.Size(h.MemoryBytes))
 	case inventory.KindVM:
 		v := decode[inventory.VM](r)
-		return v.State, fmt.Sprintf("%d CPUs, %s, %d disks, %d NICs", v.VCPUs, size(v.MemoryBytes), len(v.Disks), len(v.NICs))
+		return v.State, fmt.Sprintf("%d CPUs, %s, %d disks, %d NICs", v.VCPUs, kindtable.Size(v.MemoryBytes), len(v.Disks), len(v.NICs))
 	case inventory.KindLink:
 		l := decode[inventory.Link](r)
 		addresses := make([]string, 0, len(l.Addresses))
@@ -37,19 +38,19 @@ func describe(r wire.Resource) (state, detail string) {
 		return state, strings.TrimSpace(n.Bridge + " " + n.Forward + " " + strings.Join(n.Addresses, " "))
 	case inventory.KindFilesystem:
 		f := decode[inventory.Filesystem](r)
-		return "", fmt.Sprintf("%s, %s of %s used, %s", f.Type, size(f.UsedBytes), size(f.TotalBytes), strings.Join(f.Mounts, " "))
+		return "", fmt.Sprintf("%s, %s of %s used, %s", f.Type, kindtable.Size(f.UsedBytes), kindtable.Size(f.TotalBytes), strings.Join(f.Mounts, " "))
 	case inventory.KindDevice:
 		d := decode[inventory.Device](r)
-		return "", strings.TrimSpace(fmt.Sprintf("%s, %s %s", d.Type, size(d.SizeBytes), d.Model))
+		return "", strings.TrimSpace(fmt.Sprintf("%s, %s %s", d.Type, kindtable.Size(d.SizeBytes), d.Model))
 	case inventory.KindPool:
 		p := decode[inventory.Pool](r)
-		return p.State, fmt.Sprintf("%s, %s of %s free", p.Type, size(p.AvailableBytes), size(p.CapacityBytes))
+		return p.State, fmt.Sprintf("%s, %s of %s free", p.Type, kindtable.Size(p.AvailableBytes), kindtable.Size(p.CapacityBytes))
 	case inventory.KindVolume:
 		v := decode[inventory.Volume](r)
-		return "", fmt.Sprintf("%s in %s, %s", v.Format, v.Pool, size(v.CapacityBytes))
+		return "", fmt.Sprintf("%s in %s, %s", v.Format, v.Pool, kindtable.Size(v.CapacityBytes))
 	case inventory.KindVolumeGroup:
 		g := decode[inventory.VolumeGroup](r)
-		return "", fmt.Sprintf("%s of %s free", size(g.FreeBytes), size(g.SizeBytes))
+		return "", fmt.Sprintf("%s of %s free", kindtable.Size(g.FreeBytes), kindtable.Size(g.SizeBytes))
 	}
 	return "", string(r.Spec[:min(len(r.Spec), 80)])
 }
@@ -57,17 +58,4 @@ func describe(r wire.Resource) (state, detail string) {
 func decode[T any](r wire.Resource) (v T) {
 	_ = json.Unmarshal(r.Spec, &v) // our own agent's; a stranger field is shown as zero
 	return v
-}
-
-// size writes bytes for people.
-func size(n uint64) string {
-	const unit = 1024
-	if n < unit {
-		return fmt.Sprintf("%d B", n)
-	}
-	v, i := float64(n), 0
-	for ; v >= unit && i < 6; i++ {
-		v /= unit
-	}
-	return fmt.Sprintf("%.1f %ciB", v, "-KMGTPE"[i])
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/openpf9/openpf9/agent/enroll"
 	"github.com/openpf9/openpf9/agent/localapi"
 	"github.com/openpf9/openpf9/internal/daemon"
+	"github.com/openpf9/openpf9/internal/kindtable"
 )
 
 // finding is one thing that doctor looked at.
@@ -91,7 +92,7 @@ func checkDisk(conf agent.Config) finding {
 		return finding{"state directory", "bad", fmt.Sprintf("%s: %v", conf.StateDir, err), "make it, owned by the agent's user"}
 	}
 	if free := fs.Bavail * uint64(fs.Bsize); free < lowDisk {
-		return finding{"state directory", "bad", fmt.Sprintf("%s has %s free", conf.StateDir, size(free)), "free some space: history is kept there while the tunnel is down"}
+		return finding{"state directory", "bad", fmt.Sprintf("%s has %s free", conf.StateDir, kindtable.Size(free)), "free some space: history is kept there while the tunnel is down"}
 	}
 	return finding{"state directory", "ok", conf.StateDir, ""}
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/openpf9/openpf9/agent"
 	"github.com/openpf9/openpf9/agent/localapi"
+	"github.com/openpf9/openpf9/internal/kindtable"
 	"github.com/openpf9/openpf9/internal/wire"
 	"github.com/openpf9/openpf9/plugin/inventory"
 )
@@ -80,6 +81,9 @@ func (c *command) json(v any) error {
 func (c *command) table(rows [][]string) error {
 	w := tabwriter.NewWriter(c.out, 0, 8, 2, ' ', 0)
 	for _, row := range rows {
+		for i := range row {
+			row[i] = kindtable.Clean(row[i])
+		}
 		fmt.Fprintln(w, strings.Join(row, "\t"))
 	}
 	return w.Flush()
@@ -159,7 +163,7 @@ func stats(ctx context.Context, c *command) error {
 	}
 	rows := [][]string{{"NAME", "STATE", "VCPUS", "CPU TIME", "MEMORY", "RESIDENT"}}
 	for _, s := range list {
-		rows = append(rows, []string{s.Name, s.State, fmt.Sprint(s.VCPUs), time.Duration(s.CPUTimeNanoseconds).Round(time.Second).String(), size(s.MemoryBytes), size(s.ResidentBytes)})
+		rows = append(rows, []string{s.Name, s.State, fmt.Sprint(s.VCPUs), time.Duration(s.CPUTimeNanoseconds).Round(time.Second).String(), kindtable.Size(s.MemoryBytes), kindtable.Size(s.ResidentBytes)})
 	}
 	return c.table(rows)
 }
@@ -175,66 +179,6 @@ func act(ctx context.Context, c *command) error {
 	return resp.Body.Close()
 }
 
-// kindsOf are the kinds behind the words that people use.
-func kindsOf(word string) []string {
-	switch word {
-	case "host":
-		return []string{inventory.KindHost}
-	case "vm", "vms":
-		return []string{inventory.KindVM}
-	case "network", "networks":
-		return []string{inventory.KindLink, inventory.KindRoute, inventory.KindNetwork, inventory.KindOVSBridge}
-	case "storage":
-		return []string{inventory.KindFilesystem, inventory.KindDevice, inventory.KindVolumeGroup, inventory.KindPool, inventory.KindVolume}
-	}
-	return []string{word}
-}
-
-func get(ctx context.Context, c *command) error {
-	var format *string
-	if err := c.flags(2, "KIND [ID]", func(fs *flag.FlagSet) { format = output(fs) }); err != nil {
-		return err
-	}
-	if len(c.args) == 0 {
-		fmt.Fprintln(c.errs, "pf9-hostagent get: what? host, vm, network, storage, or a kind")
-		return errUsage
-	}
-	kinds := kindsOf(c.args[0])
-	if len(c.args) == 2 {
-		for _, k := range kinds {
-			var r wire.Resource
-			if err := c.fetch(ctx, "/v1/resources/"+url.PathEscape(k)+"/"+c.args[1], &r); err == nil {
-				return c.json(r)
-			}
-		}
-		return fmt.Errorf("there is no %s with the id %s", c.args[0], c.args[1])
-	}
-	var all []wire.Resource
-	for _, k := range kinds {
-		var page localapi.Resources
-		if err := c.fetch(ctx, "/v1/resources?kind="+url.QueryEscape(k), &page); err != nil {
-			return err
-		}
-		all = append(all, page.Items...)
-	}
-	if *format == "json" {
-		return c.json(all)
-	}
-	rows := [][]string{{"KIND", "NAME", "STATE", "DETAIL"}}
-	if *format == "wide" {
-		rows[0] = append(rows[0], "ID", "SOURCE", "GENERATION")
-	}
-	for _, r := range all {
-		state, detail := describe(r)
-		row := []string{r.Kind, r.Name, state, detail}
-		if *format == "wide" {
-			row = append(row, r.ID, r.Source, fmt.Sprint(r.Generation))
-		}
-		rows = append(rows, row)
-	}
-	return c.table(rows)
-}
-
 func watch(ctx context.Context, c *command) error {
 	asJSON := false
 	if err := c.flags(1, "[KIND]", func(fs *flag.FlagSet) { fs.BoolVar(&asJSON, "json", false, "print JSON lines") }); err != nil {
@@ -242,7 +186,10 @@ func watch(ctx context.Context, c *command) error {
 	}
 	path := "/v1/watch"
 	if len(c.args) == 1 {
-		kinds := kindsOf(c.args[0])
+		kinds, err := c.kindsOf(ctx, c.args[0])
+		if err != nil {
+			return err
+		}
 		if len(kinds) == 1 {
 			path += "?kind=" + url.QueryEscape(kinds[0])
 		}
@@ -271,10 +218,10 @@ func watch(ctx context.Context, c *command) error {
 		stamp := time.Now().Format("15:04:05.000")
 		for _, r := range change.Upserts {
 			state, detail := describe(r)
-			fmt.Fprintln(c.out, stamp, r.Kind, r.Name, state, detail)
+			fmt.Fprintln(c.out, stamp, r.Kind, kindtable.Clean(r.Name), kindtable.Clean(state), kindtable.Clean(detail))
 		}
 		for _, k := range change.Deletes {
-			fmt.Fprintln(c.out, stamp, k.Kind, k.ID, "deleted")
+			fmt.Fprintln(c.out, stamp, k.Kind, kindtable.Clean(k.ID), "deleted")
 		}
 	}
 }

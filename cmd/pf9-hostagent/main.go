@@ -25,7 +25,7 @@ const usage = `usage: pf9-hostagent [command] [flags]
                           "-" reads the token from standard input
   status                  how the agent is
   get KIND [ID]           what is discovered: host, vm, network, storage, or any
-                          kind such as net.link
+                          kind such as net.link or com.acme.lun, or its last part
   watch [KIND]            follow changes
   sources                 the discovery modules and their health
   stats                   what the VMs use now

@@ -84,11 +84,15 @@ type Resource struct {
 	Revision   uint64 `json:"revision"`
 	Generation uint64 `json:"generation"`
 	// Stale says that the resource is what we knew last, since when and why.
-	Stale       bool            `json:"stale"`
-	StaleSince  time.Time       `json:"stale_since,omitzero"`
-	StaleReason string          `json:"stale_reason,omitempty"`
-	Spec        json.RawMessage `json:"spec"`
-	Ext         json.RawMessage `json:"ext,omitempty"`
+	Stale       bool      `json:"stale"`
+	StaleSince  time.Time `json:"stale_since,omitzero"`
+	StaleReason string    `json:"stale_reason,omitempty"`
+	// Invalid says why the spec does not fit the schema that the host declares
+	// for the kind, or what is wrong with a declaration. It follows a change
+	// within moments. The resource is kept and served all the same.
+	Invalid string          `json:"invalid,omitempty"`
+	Spec    json.RawMessage `json:"spec"`
+	Ext     json.RawMessage `json:"ext,omitempty"`
 }
 
 // Hosts, Resources, Kinds and Events are pages of lists. Continue, if set,
@@ -113,11 +117,36 @@ type (
 	}
 )
 
-// Kind sums up a kind of resource over all hosts.
+// Kind sums up a kind of resource over all hosts. Version, Columns and Schema
+// are those of the newest declaration: the highest version, of equals the one
+// that more hosts make.
 type Kind struct {
 	Kind      string `json:"kind"`
 	Resources int    `json:"resources"`
 	Hosts     int    `json:"hosts"`
+	// Invalid counts the resources that do not fit what their host declares.
+	Invalid int `json:"invalid"`
+	// Core says that the kind is ours, and needs no declaration.
+	Core    bool            `json:"core"`
+	Version int             `json:"version,omitempty"` // 0: nobody declares the kind
+	Columns []plugin.Column `json:"columns,omitempty"`
+	// SchemaBytes is the size of the schema; 0: there is none.
+	SchemaBytes  int             `json:"schema_bytes,omitempty"`
+	Schema       json.RawMessage `json:"schema,omitempty"`       // only when asked for
+	Declarations []Declaration   `json:"declarations,omitempty"` // newest first, 64 at most
+}
+
+// Declaration is one of the ways in which hosts declare a kind. Who they are
+// says the list of the kind agent.kind.
+type Declaration struct {
+	Version int      `json:"version"`
+	Hosts   int      `json:"hosts"`
+	Modules []string `json:"modules"` // of these hosts, that declare it
+	// Checked says whether resources of these hosts are checked against the
+	// declaration's schema.
+	Checked bool `json:"checked"`
+	// Problem says what of the declaration is not used, and why.
+	Problem string `json:"problem,omitempty"`
 }
 
 // Event is an entry of a host's history.

@@ -51,6 +51,7 @@ func (r *Resource) AppendJSON(b []byte) []byte {
 		b = append(r.StaleSince.AppendFormat(b, time.RFC3339Nano), '"')
 	}
 	b = appendText(b, "stale_reason", r.StaleReason)
+	b = appendText(b, "invalid", r.Invalid)
 	b = appendRaw(append(b, `,"spec":`...), r.Spec)
 	if len(r.Ext) > 0 {
 		b = append(append(b, `,"ext":`...), r.Ext...)

@@ -167,15 +167,15 @@ func explain(host string, err error) error {
 
 // Filter selects resources. Zero fields select everything.
 type Filter struct {
-	Host, Name, State string
-	Stale             string // "true" or "false"
-	Limit             int    // of one page
-	Continue          string
+	Host, ID, Name, State string
+	Stale, Invalid        string // "true" or "false"
+	Limit                 int    // of one page
+	Continue              string
 }
 
 func (f Filter) query() url.Values {
 	q := make(url.Values)
-	for k, v := range map[string]string{"host": f.Host, "name": f.Name, "state": f.State, "stale": f.Stale, "continue": f.Continue} {
+	for k, v := range map[string]string{"host": f.Host, "id": f.ID, "invalid": f.Invalid, "name": f.Name, "state": f.State, "stale": f.Stale, "continue": f.Continue} {
 		if v != "" {
 			q.Set(k, v)
 		}
@@ -278,6 +278,13 @@ func (c *Client) Kinds(ctx context.Context) ([]api.Kind, error) {
 	var out api.Kinds
 	err := c.call(ctx, http.MethodGet, "/api/v1/kinds", nil, nil, &out)
 	return out.Items, err
+}
+
+// Kind returns one kind with its schema.
+func (c *Client) Kind(ctx context.Context, name string) (api.Kind, error) {
+	var out api.Kind
+	err := c.call(ctx, http.MethodGet, "/api/v1/kinds/"+url.PathEscape(name), nil, nil, &out)
+	return out, err
 }
 
 // Events returns a page of history, newest first. The query is the API's.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/openpf9/openpf9/internal/api"
 	"github.com/openpf9/openpf9/internal/client"
+	"github.com/openpf9/openpf9/internal/kindtable"
 	"github.com/openpf9/openpf9/internal/wire"
 	"github.com/spf13/cobra"
 )
@@ -31,7 +32,7 @@ func (a *app) tokenCommand() *cobra.Command {
 				program = "pf9-gateway"
 			}
 			_, err = fmt.Fprintf(a.out, "%s\n\nRun on the host, before %s, and paste the token; it ends with Ctrl-D:\n\n  %s enroll --du %s --token -\n",
-				clean(made.Secret), made.Expires.Local().Format(time.RFC1123), program, c.URL())
+				kindtable.Clean(made.Secret), made.Expires.Local().Format(time.RFC1123), program, c.URL())
 			return err
 		})
 	}}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/openpf9/openpf9/internal/client"
+	"github.com/openpf9/openpf9/internal/kindtable"
 	"github.com/spf13/cobra"
 )
 
@@ -50,7 +51,7 @@ func Main(ctx context.Context, version string, args []string, out, errs io.Write
 	if err == nil || errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		return 0
 	}
-	fmt.Fprintln(errs, "pf9ctl:", clean(err.Error()))
+	fmt.Fprintln(errs, "pf9ctl:", kindtable.Clean(err.Error()))
 	if _, wrong := errors.AsType[usageError](err); wrong {
 		return exitUsage
 	}
@@ -59,7 +60,7 @@ func Main(ctx context.Context, version string, args []string, out, errs io.Write
 
 func (a *app) root(version string) *cobra.Command {
 	root := group("pf9ctl", "See and steer the hosts of a deployment unit",
-		a.hostCommand(), a.getCommand(), a.vmCommand(), a.networkCommand(), a.storageCommand(),
+		a.hostCommand(), a.getCommand(), a.kindCommand(), a.vmCommand(), a.networkCommand(), a.storageCommand(),
 		a.tokenCommand(), a.certificateCommand(), a.eventCommand(), a.auditCommand(), a.contextCommand())
 	root.Version = version
 	root.SilenceErrors, root.SilenceUsage = true, true
@@ -154,7 +155,7 @@ func (a *app) completeHost(cmd *cobra.Command, args []string, begun string) ([]s
 	var names []string
 	for _, h := range hosts {
 		if strings.HasPrefix(h.Hostname, begun) {
-			names = append(names, clean(h.Hostname))
+			names = append(names, kindtable.Clean(h.Hostname))
 		}
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp

@@ -12,7 +12,10 @@ import (
 	"testing"
 
 	"github.com/openpf9/openpf9/internal/api"
+	"github.com/openpf9/openpf9/plugin"
 )
+
+var lunColumns = []plugin.Column{{Name: "WWN", Path: "wwn", Wide: true}, {Name: "SIZE", Path: "size_bytes"}}
 
 // deploymentUnit answers like one, with one host whose name is hostile.
 func deploymentUnit(t *testing.T) (url, ca, token string) {
@@ -23,7 +26,21 @@ func deploymentUnit(t *testing.T) (url, ca, token string) {
 		"GET /api/v1/resources/storage.filesystem":   api.Resources{},
 		"GET /api/v1/resources/storage.pool":         api.Resources{},
 		"GET /api/v1/resources/storage.volume_group": api.Resources{},
-		"POST /api/v1/join-tokens":                   api.NewJoinToken{JoinToken: api.JoinToken{Kind: "host"}, Secret: "pf9j1.a.b.c"},
+		"GET /api/v1/kinds": api.Kinds{Items: []api.Kind{
+			{Kind: "com.acme.lun", Resources: 2, Hosts: 1, Invalid: 1, Version: 2, Columns: lunColumns, SchemaBytes: 4, Declarations: []api.Declaration{{Version: 2, Hosts: 1, Modules: []string{"acme"}, Checked: true, Problem: "a bad\x1b column"}}},
+			{Kind: "com.acme.tape"},
+			{Kind: "org.other.tape"},
+			{Kind: "compute.vm", Core: true, Version: 1},
+		}},
+		"GET /api/v1/kinds/com.acme.lun":      api.Kind{Kind: "com.acme.lun", Version: 2, Columns: lunColumns, SchemaBytes: 4, Schema: json.RawMessage(`true`)},
+		"GET /api/v1/kinds/com.acme.tape":     api.Kind{Kind: "com.acme.tape"},
+		"GET /api/v1/resources/com.acme.tape": api.Resources{Items: []api.Resource{{Hostname: "kvm1", Key: plugin.Key{Kind: "com.acme.tape", ID: "t1"}, Spec: json.RawMessage(`{"blank":true,"slots":4}`)}}},
+		"GET /api/v1/resources/com.acme.lun": api.Resources{Items: []api.Resource{
+			{Hostname: "kvm1", Key: plugin.Key{Kind: "com.acme.lun", ID: "a"}, Name: "one", State: "on", Spec: json.RawMessage(`{"size_bytes":1073741824,"wwn":"600a"}`)},
+			{Hostname: "kvm1", Key: plugin.Key{Kind: "com.acme.lun", ID: "b"}, Name: "two", Invalid: "no size", Spec: json.RawMessage(`{}`)},
+		}},
+		"GET /api/v1/resources/host.node": api.Resources{Items: []api.Resource{{Hostname: "kvm1", Key: plugin.Key{Kind: "host.node", ID: "h"}, Spec: json.RawMessage(`{"os":{"pretty_name":"Debian 12"},"memory_bytes":1024}`)}}},
+		"POST /api/v1/join-tokens":        api.NewJoinToken{JoinToken: api.JoinToken{Kind: "host"}, Secret: "pf9j1.a.b.c"},
 	}
 	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer, found := answers[r.Method+" "+r.URL.Path]
@@ -38,6 +55,13 @@ func deploymentUnit(t *testing.T) (url, ca, token string) {
 		_ = json.NewEncoder(w).Encode(answer)
 	}))
 	t.Cleanup(s.Close)
+	ca, token = credentials(t, s)
+	return s.URL, ca, token
+}
+
+// credentials are files with what a client needs for a server.
+func credentials(t *testing.T, s *httptest.Server) (ca, token string) {
+	t.Helper()
 	dir := t.TempDir()
 	ca, token = filepath.Join(dir, "ca.pem"), filepath.Join(dir, "token")
 	for file, text := range map[string][]byte{
@@ -48,7 +72,7 @@ func deploymentUnit(t *testing.T) (url, ca, token string) {
 			t.Fatal(err)
 		}
 	}
-	return s.URL, ca, token
+	return ca, token
 }
 
 func TestCommands(t *testing.T) {
@@ -68,6 +92,26 @@ func TestCommands(t *testing.T) {
 		{"hosts without headers", "host list --no-headers", 0, "0b5c7d7e", ""},
 		{"hosts as YAML", "host list -o yaml", 0, "compute.vm: 3", ""},
 		{"VMs", "vm list", 0, "web   running (stale)  2      1.0 GiB", ""},
+		{"any kind", "get com.acme.lun", 0, "HOST  ID  NAME  STATE      SIZE\nkvm1  a   one   on         1.0 GiB\nkvm1  b   two   (invalid)  -\n", ""},
+		{"last part of a kind", "get luns -o wide", 0, "WWN   SOURCE  WHY STALE  WHY INVALID\nkvm1  a   one   on         1.0 GiB  600a  -       -          -\nkvm1  b   two   (invalid)  -        -     -       -          no size", ""},
+		{"undeclared kind", "get com.acme.tape", 0, "BLANK  SLOTS\nkvm1  t1  -     -      true   4", ""},
+		{"core kind by its word", "get hosts", 0, "OS         KERNEL  THREADS  MEMORY\nkvm1  h   -     -      Debian 12  -       -        1.0 KiB", ""},
+		{"VMs by their word", "get vm", 0, "web   running (stale)  2      1.0 GiB", ""},
+		{"several kinds of a word", "get storage", 1, "", "there is none"},
+		{"one as YAML", "get com.acme.tape t1 -o yaml", 0, "hostname: kvm1\n", ""},
+		{"two as JSON", "get com.acme.lun x -o json", 1, "", "2 resources have the id or name"},
+		{"ambiguous", "get tape", 2, "", "com.acme.tape, org.other.tape"},
+		{"unknown kind", "get com.acme.disk", 1, "", "no host has or declares"},
+		{"unknown word", "get disk", 1, "", `"disk" means no kind`},
+		{"watch of several kinds", "get storage -w", 2, "", "storage means"},
+		{"watch with a filter", "get vm -w --name x", 2, "", "--host only"},
+		{"no kind", "get", 2, "", "KIND is missing"},
+		{"kinds", "kind list", 0, "com.acme.lun    2        2          1      1        acme", ""},
+		{"kinds in full", "kind list -o wide", 0, "4 bytes  a bad? column", ""},
+		{"kind", "kind show lun", 0, "column WWN   wwn (wide)", ""},
+		{"kind as JSON", "kind show com.acme.lun -o json", 0, `"schema": true`, ""},
+		{"completion of kinds", "__complete get com.acme.t", 0, "com.acme.tape\n", ""},
+		{"completion of words", "__complete get stor", 0, "storage\n", ""},
 		{"nothing as JSON", "storage list -o json", 0, "[]\n", ""},
 		{"join token", "token create", 0, "pf9-hostagent enroll --du " + url + " --token -", ""},
 		{"refused", "certificate list", 1, "", "there is none (status 404)"},
@@ -106,13 +150,5 @@ func TestYAMLQuotesWhatCouldBeMistaken(t *testing.T) {
 	want := "a:\n  - \"no\"\n  - \"1\"\n  - \"x y\"\n  - plain\n  - \"\"\n  - null\n  - true\n  - 1\nb:\n  c: []\n"
 	if err != nil || out.String() != want {
 		t.Errorf("got %v\n%s\nwant\n%s", err, &out, want)
-	}
-}
-
-func TestSize(t *testing.T) {
-	for b, want := range map[uint64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1 << 30: "1.0 GiB", 1<<30 - 1: "1.0 GiB", 1 << 63: "8.0 EiB"} {
-		if got := size(b); got != want {
-			t.Errorf("size(%d) = %q, want %q", b, got, want)
-		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/openpf9/openpf9/internal/api"
 	"github.com/openpf9/openpf9/internal/client"
+	"github.com/openpf9/openpf9/internal/kindtable"
 	"github.com/openpf9/openpf9/plugin/inventory"
 	"github.com/spf13/cobra"
 )
@@ -105,7 +106,7 @@ func hostDetails(h api.Host, now time.Time) table {
 		t.add("certificate", fmt.Sprintf("%s, until %s", c.Serial, c.NotAfter.Format(time.RFC3339)))
 	}
 	if u := h.Usage; u != nil {
-		t.add("usage", fmt.Sprintf("%.0f %% of CPU, load %.1f, %s of memory", u.CPUPercent, u.Load1, size(u.MemoryTotalBytes)))
+		t.add("usage", fmt.Sprintf("%.0f %% of CPU, load %.1f, %s of memory", u.CPUPercent, u.Load1, kindtable.Size(u.MemoryTotalBytes)))
 	}
 	for _, s := range h.Sources {
 		text := s.State
@@ -148,7 +149,7 @@ func (a *app) watchCommand() *cobra.Command {
 					query.Set("host", string(h.ID))
 				}
 				return c.Watch(cmd.Context(), query, a.follow(), func(err error) {
-					fmt.Fprintln(a.errs, "pf9ctl: interrupted, trying again:", clean(fmt.Sprint(err)))
+					fmt.Fprintln(a.errs, "pf9ctl: interrupted, trying again:", kindtable.Clean(fmt.Sprint(err)))
 				})
 			})
 		},
@@ -187,17 +188,17 @@ func describe(e client.Event) string {
 	if e.Type == api.HostSeen {
 		var h api.Host
 		if json.Unmarshal(e.Data, &h) != nil || h.Hostname == "" {
-			return clean(" host      " + string(h.ID) + " is gone")
+			return kindtable.Clean(" host      " + string(h.ID) + " is gone")
 		}
-		return clean(" host      " + h.Hostname + " " + hostState(h))
+		return kindtable.Clean(" host      " + h.Hostname + " " + hostState(h))
 	}
 	var r api.Resource // Gone has the same names
 	if err := json.Unmarshal(e.Data, &r); err != nil {
-		return clean(fmt.Sprintf(" %-9s ?", e.Type))
+		return kindtable.Clean(fmt.Sprintf(" %-9s ?", e.Type))
 	}
 	name := r.Name
 	if name == "" {
 		name = r.ID
 	}
-	return clean(strings.TrimRight(fmt.Sprintf(" %-9s %s %s %s", e.Type, r.Kind, name, r.State), " "))
+	return kindtable.Clean(strings.TrimRight(fmt.Sprintf(" %-9s %s %s %s", e.Type, r.Kind, name, r.State), " "))
 }

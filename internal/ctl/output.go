@@ -11,7 +11,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
+
+	"github.com/openpf9/openpf9/internal/kindtable"
 )
 
 // table is what people read. Columns from wide on are shown by -o wide only;
@@ -41,7 +42,7 @@ func (a *app) print(v any, t table) error {
 		}
 		safe := make([]string, len(cells))
 		for i, c := range cells {
-			if safe[i] = clean(c); safe[i] == "" {
+			if safe[i] = kindtable.Clean(c); safe[i] == "" {
 				safe[i] = "-"
 			}
 		}
@@ -54,29 +55,6 @@ func (a *app) print(v any, t table) error {
 		line(r)
 	}
 	return w.Flush()
-}
-
-// clean keeps what hosts call things from steering the terminal.
-func clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, s)
-}
-
-// size is a number of bytes for people.
-func size(b uint64) string {
-	const units = "KMGTPE"
-	if b < 1024 {
-		return fmt.Sprintf("%d B", b)
-	}
-	v, i := float64(b)/1024, 0
-	for v >= 1023.95 && i < len(units)-1 {
-		v, i = v/1024, i+1
-	}
-	return fmt.Sprintf("%.1f %ciB", v, units[i])
 }
 
 // age is how long ago something was, in one or two units.

@@ -1,12 +1,14 @@
 package ctl
 
 import (
+	"context"
 	"encoding/json"
 	"strconv"
 	"strings"
 
 	"github.com/openpf9/openpf9/internal/api"
 	"github.com/openpf9/openpf9/internal/client"
+	"github.com/openpf9/openpf9/internal/kindtable"
 	"github.com/openpf9/openpf9/plugin/inventory"
 	"github.com/spf13/cobra"
 )
@@ -14,39 +16,68 @@ import (
 // filter holds the flags that select resources.
 type filter struct {
 	client.Filter
-	stale bool
+	stale, invalid bool
+	cmd            *cobra.Command
 }
 
-// resourceCommand lists resources of the kinds that kinds returns.
-func (a *app) resourceCommand(c *cobra.Command, kinds func(args []string) []string, show func([]api.Resource) table) *cobra.Command {
-	var f filter
+// filterFlags gives a command the flags that select resources.
+func (a *app) filterFlags(c *cobra.Command) *filter {
+	f := &filter{cmd: c}
 	flags := c.Flags()
 	flags.StringVar(&f.Host, "host", "", "only of this host, by id or name")
 	flags.StringVar(&f.Name, "name", "", "only with this name; * and ? match")
 	flags.StringVar(&f.State, "state", "", "only in this state")
 	flags.BoolVar(&f.stale, "stale", false, "only what is stale, or with =false what is not")
+	flags.BoolVar(&f.invalid, "invalid", false, "only what does not fit its declared schema, or with =false what does")
 	_ = c.RegisterFlagCompletionFunc("host", a.completeHost) // the flag exists
-	c.RunE = func(cmd *cobra.Command, args []string) error {
-		q := f.Filter
-		q.Limit = 1000
-		if flags.Changed("stale") {
-			q.Stale = strconv.FormatBool(f.stale)
+	return f
+}
+
+// query is what the flags ask for. A host may be named by its name.
+func (f *filter) query(ctx context.Context, c *client.Client) (client.Filter, error) {
+	q := f.Filter
+	q.Limit = 1000
+	if f.cmd.Flags().Changed("stale") {
+		q.Stale = strconv.FormatBool(f.stale)
+	}
+	if f.cmd.Flags().Changed("invalid") {
+		q.Invalid = strconv.FormatBool(f.invalid)
+	}
+	if q.Host != "" {
+		h, err := c.Find(ctx, q.Host)
+		if err != nil {
+			return q, err
 		}
+		q.Host = string(h.ID)
+	}
+	return q, nil
+}
+
+// list returns all resources of some kinds, never nil.
+func list(ctx context.Context, c *client.Client, kinds []string, q client.Filter) ([]api.Resource, error) {
+	all := []api.Resource{}
+	for _, kind := range kinds {
+		some, err := c.Resources(ctx, kind, q)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	return all, nil
+}
+
+// resourceCommand lists the resources of some kinds.
+func (a *app) resourceCommand(c *cobra.Command, show func([]api.Resource) table, kinds ...string) *cobra.Command {
+	f := a.filterFlags(c)
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		return a.with(func(c *client.Client) error {
-			if q.Host != "" {
-				h, err := c.Find(cmd.Context(), q.Host)
-				if err != nil {
-					return err
-				}
-				q.Host = string(h.ID)
+			q, err := f.query(cmd.Context(), c)
+			if err != nil {
+				return err
 			}
-			all := []api.Resource{}
-			for _, kind := range kinds(args) {
-				some, err := c.Resources(cmd.Context(), kind, q)
-				if err != nil {
-					return err
-				}
-				all = append(all, some...)
+			all, err := list(cmd.Context(), c, kinds, q)
+			if err != nil {
+				return err
 			}
 			return a.print(all, show(all))
 		})
@@ -54,49 +85,37 @@ func (a *app) resourceCommand(c *cobra.Command, kinds func(args []string) []stri
 	return c
 }
 
-func fixed(kinds ...string) func([]string) []string { return func([]string) []string { return kinds } }
-
-func (a *app) getCommand() *cobra.Command {
-	c := &cobra.Command{
-		Use: "get KIND", Short: "List resources of any kind", Args: exactly("KIND"),
-		ValidArgsFunction: func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-			var names []string
-			_ = a.with(func(c *client.Client) error { // nothing to offer then
-				kinds, err := c.Kinds(cmd.Context())
-				for _, k := range kinds {
-					names = append(names, k.Kind)
-				}
-				return err
-			})
-			return names, cobra.ShellCompDirectiveNoFileComp
-		},
-	}
-	return a.resourceCommand(c, func(args []string) []string { return args }, anyTable)
-}
-
 func (a *app) vmCommand() *cobra.Command {
 	c := &cobra.Command{Use: "list", Short: "List the VMs", Args: exactly()}
-	return group("vm", "Virtual machines", a.resourceCommand(c, fixed(inventory.KindVM), vmTable))
+	return group("vm", "Virtual machines", a.resourceCommand(c, vmTable, inventory.KindVM))
 }
 
 func (a *app) networkCommand() *cobra.Command {
 	c := &cobra.Command{Use: "list", Short: "List links, bridges and virtual networks", Args: exactly()}
 	return group("network", "Networks of the hosts",
-		a.resourceCommand(c, fixed(inventory.KindLink, inventory.KindOVSBridge, inventory.KindNetwork), networkTable))
+		a.resourceCommand(c, networkTable, inventory.KindLink, inventory.KindOVSBridge, inventory.KindNetwork))
 }
 
 func (a *app) storageCommand() *cobra.Command {
 	c := &cobra.Command{Use: "list", Short: "List pools, file systems and volume groups", Args: exactly()}
 	return group("storage", "Storage of the hosts",
-		a.resourceCommand(c, fixed(inventory.KindPool, inventory.KindFilesystem, inventory.KindVolumeGroup), storageTable))
+		a.resourceCommand(c, storageTable, inventory.KindPool, inventory.KindFilesystem, inventory.KindVolumeGroup))
 }
 
-// state is a resource's, marked if it is what was known last.
+// state is a resource's, marked if it is what was known last, or does not fit
+// what its host declares.
 func state(r api.Resource) string {
-	if !r.Stale {
+	var marks []string
+	if r.Stale {
+		marks = append(marks, "stale")
+	}
+	if r.Invalid != "" {
+		marks = append(marks, "invalid")
+	}
+	if len(marks) == 0 {
 		return r.State
 	}
-	return strings.TrimSpace(r.State + " (stale)")
+	return strings.TrimSpace(r.State + " (" + strings.Join(marks, ", ") + ")")
 }
 
 // spec reads a resource's description; what it cannot read stays zero.
@@ -104,14 +123,6 @@ func spec[T any](r api.Resource) T {
 	var v T
 	_ = json.Unmarshal(r.Spec, &v) // a newer agent's description may differ
 	return v
-}
-
-func anyTable(all []api.Resource) table {
-	t := table{head: []string{"HOST", "ID", "NAME", "STATE", "SOURCE", "WHY STALE"}, wide: 4}
-	for _, r := range all {
-		t.add(r.Hostname, r.ID, r.Name, state(r), r.Source, r.StaleReason)
-	}
-	return t
 }
 
 func vmTable(all []api.Resource) table {
@@ -122,7 +133,7 @@ func vmTable(all []api.Resource) table {
 		for _, d := range v.Disks {
 			disks += d.CapacityBytes
 		}
-		t.add(r.Hostname, r.ID, r.Name, state(r), strconv.Itoa(v.VCPUs), size(v.MemoryBytes), size(disks),
+		t.add(r.Hostname, r.ID, r.Name, state(r), strconv.Itoa(v.VCPUs), kindtable.Size(v.MemoryBytes), kindtable.Size(disks),
 			strconv.Itoa(len(v.NICs)), strconv.FormatBool(v.Autostart), v.StateReason, r.StaleReason)
 	}
 	return t
@@ -153,13 +164,13 @@ func storageTable(all []api.Resource) table {
 		switch r.Kind {
 		case inventory.KindPool:
 			p := spec[inventory.Pool](r)
-			t.add(r.Hostname, r.Name, kind, p.Type, state(r), size(p.CapacityBytes), size(p.AvailableBytes), p.Path, r.ID)
+			t.add(r.Hostname, r.Name, kind, p.Type, state(r), kindtable.Size(p.CapacityBytes), kindtable.Size(p.AvailableBytes), p.Path, r.ID)
 		case inventory.KindFilesystem:
 			f := spec[inventory.Filesystem](r)
-			t.add(r.Hostname, r.Name, kind, f.Type, state(r), size(f.TotalBytes), size(f.AvailableBytes), strings.Join(f.Mounts, ","), r.ID)
+			t.add(r.Hostname, r.Name, kind, f.Type, state(r), kindtable.Size(f.TotalBytes), kindtable.Size(f.AvailableBytes), strings.Join(f.Mounts, ","), r.ID)
 		default:
 			g := spec[inventory.VolumeGroup](r)
-			t.add(r.Hostname, r.Name, kind, "lvm", state(r), size(g.SizeBytes), size(g.FreeBytes), strings.Join(g.PhysicalVolumes, ","), r.ID)
+			t.add(r.Hostname, r.Name, kind, "lvm", state(r), kindtable.Size(g.SizeBytes), kindtable.Size(g.FreeBytes), strings.Join(g.PhysicalVolumes, ","), r.ID)
 		}
 	}
 	return t

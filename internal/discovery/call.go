@@ -19,6 +19,7 @@ type call struct {
 	ended chan error // gets one
 
 	resources []plugin.Resource // what was emitted, or the one that was found
+	declared  []plugin.Kind     // by a Declarer, after a list
 }
 
 // isList tells a list from a get.
@@ -40,7 +41,11 @@ func (w *worker) begin(ctx context.Context, c *call, f func(context.Context) err
 func (w *worker) beginList(ctx context.Context) {
 	c := &call{}
 	w.begin(ctx, c, func(ctx context.Context) error {
-		return w.module.Source.List(ctx, func(r plugin.Resource) { c.resources = append(c.resources, r) })
+		err := w.module.Source.List(ctx, func(r plugin.Resource) { c.resources = append(c.resources, r) })
+		if d, ok := w.module.Source.(Declarer); ok && err == nil {
+			c.declared = d.Declares()
+		}
+		return err
 	})
 }
 

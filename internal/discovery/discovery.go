@@ -32,11 +32,20 @@ type Module struct {
 	Config any
 }
 
+// Declarer is a Source that declares its kinds. It is asked after each complete
+// list, so a plugin that comes back with other kinds needs no restart.
+type Declarer interface {
+	// Declares returns the kinds at once, from what is known.
+	Declares() []plugin.Kind
+}
+
 // Sink takes what modules discover. Its methods are called by one goroutine
 // per module.
 type Sink interface {
 	// Listed hands over a complete list.
 	Listed(module string, kinds []string, rs []plugin.Resource)
+	// Declared hands over all kinds that a [Declarer] declares now.
+	Declared(module string, kinds []string, declared []plugin.Kind)
 	// Got hands over one resource that was looked at alone; found false: it is gone.
 	Got(module string, k plugin.Key, r plugin.Resource, found bool)
 	// Status tells of each change in a module's health.

@@ -23,10 +23,12 @@ type record struct {
 	got    []string
 	status map[string]wire.SourceStatus
 	gone   []string
+
+	declared map[string][]plugin.Kind
 }
 
 func newRecord() *record {
-	return &record{lists: map[string]int{}, last: map[string][]plugin.Resource{}, status: map[string]wire.SourceStatus{}}
+	return &record{lists: map[string]int{}, last: map[string][]plugin.Resource{}, status: map[string]wire.SourceStatus{}, declared: map[string][]plugin.Kind{}}
 }
 
 func (r *record) Listed(m string, _ []string, rs []plugin.Resource) {
@@ -34,6 +36,12 @@ func (r *record) Listed(m string, _ []string, rs []plugin.Resource) {
 	defer r.mu.Unlock()
 	r.lists[m]++
 	r.last[m] = rs
+}
+
+func (r *record) Declared(m string, _ []string, kinds []plugin.Kind) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.declared[m] = kinds
 }
 
 func (r *record) Got(m string, k plugin.Key, _ plugin.Resource, found bool) {
@@ -112,6 +120,42 @@ func TestFaultsStayApart(t *testing.T) {
 		}
 		if st := got.state("failing"); st.Reason != "disk on fire" {
 			t.Errorf("reason %q", st.Reason)
+		}
+	})
+}
+
+// declaring is a source that declares other kinds with each list.
+type declaring struct {
+	list
+	lists *int
+}
+
+func (d declaring) Declares() []plugin.Kind {
+	*d.lists++
+	return []plugin.Kind{{Name: "com.acme.lun", Version: *d.lists}}
+}
+
+func TestKindsAreDeclaredAfterEachList(t *testing.T) {
+	var well, broken int
+	modules := []discovery.Module{
+		{Name: "well", Source: declaring{good, &well}},
+		{Name: "broken", Source: declaring{func(context.Context, func(plugin.Resource)) error { return errors.New("no") }, &broken}},
+		{Name: "silent", Source: list(good)},
+	}
+	with(t, modules, func(t *testing.T, r *discovery.Runner, got *record) {
+		synctest.Wait()
+		r.Relist()
+		synctest.Wait()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if ks := got.declared["well"]; len(ks) != 1 || ks[0].Version != got.count("well") || well < 2 {
+			t.Errorf("after %d lists %v is declared", got.count("well"), ks)
+		}
+		if _, told := got.declared["broken"]; told || broken > 0 {
+			t.Error("kinds are declared without a list")
+		}
+		if _, told := got.declared["silent"]; told {
+			t.Error("kinds are declared by who does not")
 		}
 	})
 }

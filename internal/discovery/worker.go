@@ -203,7 +203,7 @@ func (w *worker) finish(err error) {
 		w.log.Info("a call that was given up has returned", "err", err)
 		w.schedule.insist(now)
 	case c.isList():
-		w.listed(c.resources, err, now)
+		w.listed(c, err, now)
 	case err != nil:
 		w.log.Debug("one resource could not be looked at, listing all", "key", c.key, "err", err)
 		w.schedule.hint(now)
@@ -216,20 +216,29 @@ func (w *worker) finish(err error) {
 	}
 }
 
-func (w *worker) listed(rs []plugin.Resource, err error, now time.Time) {
+func (w *worker) listed(c *call, err error, now time.Time) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && w.status.Count == 0:
 		w.schedule.later(now, absentInterval)
 		w.sink.Listed(w.module.Name, w.module.Kinds, nil)
+		w.declare(nil)
 		w.set(OK, "not installed: "+err.Error(), 0)
 	case err != nil:
 		w.schedule.missed(now)
 		w.degrade(err)
 	default:
 		w.schedule.succeeded(now)
-		w.sink.Listed(w.module.Name, w.module.Kinds, rs)
-		w.set(OK, "", len(rs))
-		w.log.Debug("listed", "count", len(rs))
+		w.sink.Listed(w.module.Name, w.module.Kinds, c.resources)
+		w.declare(c.declared)
+		w.set(OK, "", len(c.resources))
+		w.log.Debug("listed", "count", len(c.resources))
+	}
+}
+
+// declare hands over what the source declares, if it is one that does.
+func (w *worker) declare(kinds []plugin.Kind) {
+	if _, ok := w.module.Source.(Declarer); ok {
+		w.sink.Declared(w.module.Name, w.module.Kinds, kinds)
 	}
 }
 

@@ -19,7 +19,9 @@ import (
 
 // Version is the newest version of the vocabulary that this program speaks.
 //
-//	1: hello, report, events, renewal.
+//	1: hello, report, events, renewal. Since then, without a new number, because
+//	who does not know them keeps them like any other: resources of the kinds
+//	agent.kind, which declare the kinds of plugins, and host.extension.
 const Version = 1
 
 // The services that the DU offers to a host through its tunnel. Each is HTTP.

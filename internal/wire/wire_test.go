@@ -29,8 +29,26 @@ var (
 		Name: "libvirt", State: "degraded", Reason: "libvirtd does not answer", Since: now,
 		Kinds: []string{inventory.KindVM}, Listed: now, Count: 12,
 	}
+	declaration = resource(inventory.KindKind, "com.acme.lun", inventory.Kind{
+		Version: 2, Schema: json.RawMessage(`{"type":"object"}`),
+		Columns: []plugin.Column{{Name: "SIZE", Path: "size_bytes"}, {Name: "PATH", Path: "paths.0.target", Wide: true}},
+		Modules: []string{"acme"},
+	})
+	failed    = 1
+	extension = resource(inventory.KindExtension, "volumes_present", inventory.Extension{
+		Status: inventory.ExtensionError, Data: json.RawMessage(`"vgs: command not found"`), Check: true,
+		Path: "/opt/pf9/hostagent/extensions/check_volumes_present", ExitStatus: &failed,
+	})
 	usage = &inventory.Usage{CPUPercent: 12.5, Load1: 0.5, MemoryTotalBytes: 1 << 35}
 )
+
+func resource(kind, id string, spec any) *wire.Resource {
+	b, err := json.Marshal(spec)
+	if err != nil {
+		panic(err)
+	}
+	return &wire.Resource{Key: plugin.Key{Kind: kind, ID: id}, Name: id, Spec: b, Generation: 1}
+}
 
 // messages holds one full example of each.
 var messages = map[string]any{
@@ -49,6 +67,8 @@ var messages = map[string]any{
 	"eventsack": &wire.EventsAck{Epoch: 7, Seq: 1},
 	"enroll":    &wire.EnrollRequest{Token: "pf9j1.x.y.z", CSR: "PEM", HostID: "0b5c7d7e-8a52-4a0c-9a3f-1f2e3d4c5b6a", Hostname: "kvm1", Kind: "host"},
 	"renew":     &wire.RenewRequest{CSR: "PEM"},
+	"kind":      declaration,
+	"extension": extension,
 	"certificate": &wire.Certificate{
 		HostID: "0b5c7d7e-8a52-4a0c-9a3f-1f2e3d4c5b6a", Certificate: "PEM", CA: "PEM", NotAfter: now, RenewAt: now,
 	},

@@ -19,4 +19,6 @@ const (
 	KindVolumeGroup = "storage.volume_group" // (VG UUID) VolumeGroup
 	KindPool        = "storage.pool"         // (pool UUID) Pool
 	KindVolume      = "storage.volume"       // (volume key) Volume
+	KindExtension   = "host.extension"       // (extension's name) Extension
+	KindKind        = "agent.kind"           // (kind's name) Kind
 )

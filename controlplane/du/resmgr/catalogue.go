@@ -36,6 +36,10 @@ type host struct {
 	epoch    uint64
 	seq      uint64
 
+	// declared are the host's declarations of kinds, by kind; most hosts have
+	// none. A host that has declarations holds a count of each variant.
+	declared map[string]*variant
+
 	lists  []*list // by kind
 	count  int     // entries in lists
 	size   int     // bytes in lists
@@ -62,6 +66,8 @@ type list struct {
 	mixed  bool
 	// unlisted says that the agent has not listed the kind since it started.
 	unlisted bool
+	// verdicts are of the kinds with a schema; nil: nothing is at fault.
+	verdicts *verdicts
 }
 
 // A stage collects the parts of a complete list until its end.
@@ -191,6 +197,13 @@ func (h *host) fits(lim *Limits, count, size int) error {
 
 // apply puts a batch in force and publishes what it changed.
 func (m *Manager) apply(h *host, b *batch) {
+	m.put(h, b)
+	if b.kind == inventory.KindKind {
+		m.declare(h)
+	}
+}
+
+func (m *Manager) put(h *host, b *batch) {
 	l := h.list(b.kind)
 	if l == nil {
 		if len(b.put) == 0 {

@@ -73,11 +73,32 @@ type extension[T any] struct {
 	Data   T      `json:"data"`
 }
 
+// compatExtensions are what the inventory says in the shape of the extensions
+// that clients have always read, and beside them the results of the host's own
+// executables. An executable of one of these four names is not shown: readers
+// rely on the shape of ours.
 type compatExtensions struct {
 	Interfaces extension[compatInterfaces] `json:"interfaces"`
 	Usage      extension[compatUsage]      `json:"resource_usage"`
 	Volumes    extension[[]compatVolume]   `json:"volumes_present"`
 	Addresses  extension[[]string]         `json:"ip_address"`
+
+	others map[string]extension[json.RawMessage]
+}
+
+// MarshalJSON writes all extensions into one object.
+func (x compatExtensions) MarshalJSON() ([]byte, error) {
+	type ours compatExtensions
+	text, err := json.Marshal(ours(x))
+	if err != nil || len(x.others) == 0 {
+		return text, err
+	}
+	others, err := json.Marshal(x.others)
+	if err != nil {
+		return nil, err
+	}
+	text[len(text)-1] = ','
+	return append(text, others[1:]...), nil
 }
 
 type compatInterfaces struct {
@@ -148,11 +169,11 @@ type facts struct {
 	stale map[string]bool   // by kind
 }
 
-type fact struct{ name, spec string }
+type fact struct{ id, name, spec string }
 
 func (h *host) facts() facts {
 	f := facts{host: h.view(), texts: map[string][]fact{}, stale: map[string]bool{}}
-	for _, k := range []string{inventory.KindHost, inventory.KindLink, inventory.KindOVSBridge, inventory.KindVolumeGroup} {
+	for _, k := range []string{inventory.KindHost, inventory.KindLink, inventory.KindOVSBridge, inventory.KindVolumeGroup, inventory.KindExtension} {
 		l := h.list(k)
 		if l == nil {
 			continue
@@ -160,7 +181,7 @@ func (h *host) facts() facts {
 		for i := range l.entries {
 			e := &l.entries[i]
 			spec, _ := e.bodies()
-			f.texts[k] = append(f.texts[k], fact{e.name(), spec})
+			f.texts[k] = append(f.texts[k], fact{e.id(), e.name(), spec})
 			if _, why := h.staleness(l, e.facet(source)); why != "" {
 				f.stale[k] = true
 			}
@@ -211,6 +232,7 @@ func (f *facts) compat(now time.Time, settings bool) compatHost {
 	}
 	f.addInterfaces(&c.Extensions)
 	f.addUsage(&c.Extensions, clock)
+	f.addExecutables(&c.Extensions)
 	c.Extensions.Volumes = extension[[]compatVolume]{f.status(inventory.KindVolumeGroup), []compatVolume{}}
 	names, groups := specs[inventory.VolumeGroup](f, inventory.KindVolumeGroup)
 	for i, g := range groups {
@@ -292,6 +314,32 @@ func (f *facts) addUsage(x *compatExtensions, clock uint64) {
 	d.Memory.Percent = percent(u.MemoryTotalBytes-min(u.MemoryAvailableBytes, u.MemoryTotalBytes), u.MemoryTotalBytes)
 	d.Disk.Total, d.Disk.Used = u.DiskTotalBytes, u.DiskUsedBytes
 	d.Disk.Percent = percent(u.DiskUsedBytes, u.DiskTotalBytes)
+}
+
+// addExecutables shows what fetch_* and check_* executables said. What they said
+// last stays while the host does not answer, but is no longer ok.
+func (f *facts) addExecutables(x *compatExtensions) {
+	for _, t := range f.texts[inventory.KindExtension] {
+		var e inventory.Extension
+		if err := json.Unmarshal([]byte(t.spec), &e); err != nil {
+			e = inventory.Extension{Status: inventory.ExtensionError}
+		}
+		switch t.id {
+		case "interfaces", "resource_usage", "volumes_present", "ip_address":
+			continue
+		}
+		switch e.Status {
+		case inventory.ExtensionTimedOut:
+		case inventory.ExtensionOK:
+			e.Status = f.status(inventory.KindExtension)
+		default:
+			e.Status = inventory.ExtensionError
+		}
+		if x.others == nil {
+			x.others = make(map[string]extension[json.RawMessage])
+		}
+		x.others[t.id] = extension[json.RawMessage]{e.Status, e.Data}
+	}
 }
 
 func compatCertOf(cert *api.Certificate, now time.Time) compatCert {

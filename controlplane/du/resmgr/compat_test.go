@@ -44,7 +44,15 @@ func TestCompatibleHosts(t *testing.T) {
 		resource(inventory.KindOVSBridge, "u", "br-int", "network", inventory.OVSBridge{Name: "br-int"}),
 		resource(inventory.KindVolumeGroup, "v", "vg0", "storage", inventory.VolumeGroup{SizeBytes: 100 << 30, FreeBytes: 25 << 30}),
 	}
-	ok := []wire.SourceStatus{{Name: "host", State: "ok"}, {Name: "network", State: "ok"}, {Name: "storage", State: "ok"}}
+	executables := []wire.Resource{
+		resource(inventory.KindExtension, "pf9_kube_status", "", "extensions", inventory.Extension{Status: inventory.ExtensionOK, Data: json.RawMessage(`{"pf9_kube_node_state":"ok"}`)}),
+		resource(inventory.KindExtension, "listened_ports", "", "extensions", inventory.Extension{Status: inventory.ExtensionTimedOut, Data: json.RawMessage(`"no answer within 2m0s"`)}),
+		resource(inventory.KindExtension, "cloud_metadata", "", "extensions", inventory.Extension{Status: inventory.ExtensionError}),
+		resource(inventory.KindExtension, "of_tomorrow", "", "extensions", map[string]any{"status": "fine", "data": 1}),
+		resource(inventory.KindExtension, "no_object", "", "extensions", "?"),
+		resource(inventory.KindExtension, "ip_address", "", "extensions", inventory.Extension{Status: inventory.ExtensionOK, Data: json.RawMessage(`"not ours"`)}),
+	}
+	ok := []wire.SourceStatus{{Name: "host", State: "ok"}, {Name: "network", State: "ok"}, {Name: "storage", State: "ok"}, {Name: "extensions", State: "ok"}}
 	for name, tc := range map[string]struct {
 		resources []wire.Resource
 		change    func(h *host)
@@ -56,8 +64,10 @@ func TestCompatibleHosts(t *testing.T) {
 			h.session, h.reason, h.seen = 0, "timeout", at
 			h.cert.NotAfter = at.Add(-time.Minute)
 		}, false},
-		"time drift":   {nil, func(h *host) { h.drift = -125 * time.Second }, false},
-		"module fails": {full, func(h *host) { h.sources[1].State, h.sources[1].Reason = "failed", "netlink" }, false},
+		"executables":       {executables, func(*host) {}, false},
+		"executables stale": {executables, func(h *host) { h.sources[3].State, h.sources[3].Reason = "degraded", "slow" }, false},
+		"time drift":        {nil, func(h *host) { h.drift = -125 * time.Second }, false},
+		"module fails":      {full, func(h *host) { h.sources[1].State, h.sources[1].Reason = "failed", "netlink" }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newManager(t, Limits{})
@@ -70,7 +80,7 @@ func TestCompatibleHosts(t *testing.T) {
 				t.Fatal(err)
 			}
 			digests := map[string]wire.Digest{}
-			for _, k := range []string{inventory.KindHost, inventory.KindLink, inventory.KindOVSBridge, inventory.KindVolumeGroup} {
+			for _, k := range []string{inventory.KindHost, inventory.KindLink, inventory.KindOVSBridge, inventory.KindVolumeGroup, inventory.KindExtension} {
 				digests[k] = wire.Digest{}
 			}
 			if _, err := m.Report(p, &wire.Report{Epoch: 1, Seq: 1, Upserts: tc.resources, Digests: digests}); err != nil {

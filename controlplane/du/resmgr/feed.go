@@ -71,6 +71,9 @@ func (f *feed) add(c change) {
 func (m *Manager) publish(h *host, kind string, op uint8, e entry) {
 	m.feed.add(change{op: op, host: h, kind: kind, e: e})
 	h.dirtyKeys = append(h.dirtyKeys, plugin.Key{Kind: kind, ID: e.id()})
+	if len(h.declared) > 0 {
+		m.changed(h, kind, op, e.id())
+	}
 	m.soil(h)
 }
 

@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -17,10 +16,13 @@ import (
 type Query struct {
 	Kind  string
 	Host  wire.HostID
+	ID    string
 	Name  string // glob: * and ?
 	State string
 	Stale *bool
-	Limit int // 0: 100, at most 1,000
+	// Invalid selects what does not fit its declared schema, or what does.
+	Invalid *bool
+	Limit   int // 0: 100, at most 1,000
 	// Continue is from the page before: the list goes on behind its last
 	// resource, whatever has changed since.
 	Continue string
@@ -110,15 +112,13 @@ func (m *Manager) walk(at cursor, f *filter, most int, visit func(*host, *list, 
 			if f.kind != "" && l.kind != f.kind || f.literal != "" && l.names != "" && !strings.Contains(l.names, f.literal) {
 				continue
 			}
-			from := 0
-			if h.id == at.host && at.id != "" {
-				var same bool
-				if from, same = l.find(at.id); same {
-					from++
-				}
+			after := ""
+			if h.id == at.host {
+				after = at.id
 			}
+			from, to := l.span(after, f.id)
 			match := f.on(h, l)
-			for k := from; k < len(l.entries); k++ {
+			for k := from; k < to; k++ {
 				e := &l.entries[k]
 				if !match(e) {
 					continue
@@ -138,6 +138,25 @@ func (m *Manager) walk(at cursor, f *filter, most int, visit func(*host, *list, 
 	return at, false
 }
 
+// span returns which entries are behind an id, and if only is not empty, those
+// of them with that id. Zero after: all are behind it.
+func (l *list) span(after, only string) (from, to int) {
+	if after != "" {
+		var same bool
+		if from, same = l.find(after); same {
+			from++
+		}
+	}
+	if only == "" {
+		return from, len(l.entries)
+	}
+	at, ok := l.find(only)
+	if !ok {
+		return 0, 0
+	}
+	return max(from, at), at + 1
+}
+
 // Get returns one resource.
 func (m *Manager) Get(id wire.HostID, k plugin.Key) (api.Resource, error) {
 	m.mu.RLock()
@@ -152,36 +171,6 @@ func (m *Manager) Get(id wire.HostID, k plugin.Key) (api.Resource, error) {
 		return api.Resource{}, refuse(http.StatusNotFound, "host %s has no %s %s", id, k.Kind, k.ID)
 	}
 	return present(h, l, &l.entries[at]), nil
-}
-
-// Kinds sums up the catalogue.
-func (m *Manager) Kinds() api.Kinds {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return api.Kinds{Items: m.kindsLocked()}
-}
-
-func (m *Manager) kindsLocked() []api.Kind {
-	sums := map[string]*api.Kind{}
-	for _, h := range m.order {
-		for _, l := range h.lists {
-			s := sums[l.kind]
-			if s == nil {
-				s = &api.Kind{Kind: l.kind}
-				sums[l.kind] = s
-			}
-			s.Resources += len(l.entries)
-			if len(l.entries) > 0 {
-				s.Hosts++
-			}
-		}
-	}
-	out := []api.Kind{}
-	for _, s := range sums {
-		out = append(out, *s)
-	}
-	slices.SortFunc(out, func(a, b api.Kind) int { return strings.Compare(a.Kind, b.Kind) })
-	return out
 }
 
 // present writes an entry out for clients. Manager.mu is held.
@@ -201,6 +190,7 @@ func present(h *host, l *list, e *entry) api.Resource {
 		Stale:       why != "",
 		StaleSince:  since,
 		StaleReason: why,
+		Invalid:     h.fault(l, e.id()),
 		Spec:        json.RawMessage(spec),
 	}
 	if ext != "" {
@@ -217,11 +207,13 @@ type filter struct {
 	glob        *glob  // nil: name as it is
 	literal     string // found in the names of each list with a match
 	mark        uint16 // of state
+	id          string
 	stale       *bool
+	invalid     *bool
 }
 
 func newFilter(q *Query) *filter {
-	f := &filter{kind: q.Kind, state: q.State, mark: mark(q.State), host: q.Host, stale: q.Stale, name: q.Name, glob: newGlob(q.Name)}
+	f := &filter{kind: q.Kind, state: q.State, mark: mark(q.State), host: q.Host, id: q.ID, stale: q.Stale, invalid: q.Invalid, name: q.Name, glob: newGlob(q.Name)}
 	if f.glob != nil {
 		f.literal = f.glob.literal
 	} else if f.name != "" {
@@ -250,6 +242,9 @@ func (f *filter) on(h *host, l *list) func(e *entry) bool {
 				return false
 			}
 		} else if f.name != "" && e.name() != f.name {
+			return false
+		}
+		if f.invalid != nil && *f.invalid != (h.fault(l, e.id()) != "") {
 			return false
 		}
 		if stale == nil {

@@ -67,7 +67,8 @@ func (m *Manager) Collect(ch chan<- prometheus.Metric) {
 	gauge(descHosts, float64(len(m.order)-up), "disconnected")
 	gauge(descBytes, float64(size))
 	gauge(descRevision, float64(m.feed.rev))
-	for _, k := range m.kindsLocked() {
+	kinds, _ := m.kindsLocked("")
+	for _, k := range kinds {
 		gauge(descResources, float64(k.Resources), k.Kind)
 	}
 }

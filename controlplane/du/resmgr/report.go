@@ -2,6 +2,7 @@ package resmgr
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/openpf9/openpf9/internal/api"
 	"github.com/openpf9/openpf9/internal/wire"
+	"github.com/openpf9/openpf9/plugin"
 )
 
 // Hello opens the conversation of a session: it says which kinds differ.
@@ -164,7 +166,12 @@ func (m *Manager) applyAll(h *host, batches []*batch) error {
 	return nil
 }
 
+// roomForKinds says whether the host may have n kinds more. Kinds that it has
+// nothing of any more give way.
 func (m *Manager) roomForKinds(h *host, n int) error {
+	if n > 0 && len(h.lists)+n > m.cfg.Limits.Kinds {
+		h.lists = slices.DeleteFunc(h.lists, func(l *list) bool { return len(l.entries) == 0 })
+	}
 	if n > 0 && len(h.lists)+n > m.cfg.Limits.Kinds {
 		return refuse(http.StatusRequestEntityTooLarge, "the host would have more than %d kinds of resources", m.cfg.Limits.Kinds)
 	}
@@ -255,6 +262,11 @@ func (b *batch) size() int {
 	return n
 }
 
+// maxKinds bounds the kinds in one report.
+const maxKinds = 1024
+
+var errManyKinds = fmt.Errorf("a report of more than %d kinds", maxKinds)
+
 // split checks and packs a report's resources, by kind.
 func split(r *wire.Report) ([]*batch, error) {
 	var out []*batch
@@ -263,6 +275,9 @@ func split(r *wire.Report) ([]*batch, error) {
 			if b.kind == kind {
 				return b
 			}
+		}
+		if len(out) == maxKinds {
+			return nil
 		}
 		b := &batch{kind: kind}
 		out = append(out, b)
@@ -277,10 +292,16 @@ func split(r *wire.Report) ([]*batch, error) {
 			return nil, err
 		}
 		b := of(r.Upserts[i].Kind)
+		if b == nil {
+			return nil, errManyKinds
+		}
 		b.put = append(b.put, e)
 	}
 	for _, k := range r.Deletes {
 		b := of(k.Kind)
+		if b == nil {
+			return nil, errManyKinds
+		}
 		b.gone = append(b.gone, k.ID)
 	}
 	for _, b := range out {
@@ -303,9 +324,9 @@ func (h *host) setSources(in []wire.SourceStatus, now time.Time) bool {
 	for _, s := range in[:min(len(in), 256)] {
 		n := api.Source{
 			Name: intern(clip(s.Name, 255)), State: intern(clip(s.State, 32)), Reason: clip(s.Reason, 4096),
-			Since: now, Listed: s.Listed, Count: s.Count, Kinds: make([]string, 0, len(s.Kinds)),
+			Since: now, Listed: s.Listed, Count: s.Count, Kinds: make([]string, 0, min(len(s.Kinds), plugin.MaxKinds)),
 		}
-		for _, k := range s.Kinds[:min(len(s.Kinds), 64)] {
+		for _, k := range s.Kinds[:min(len(s.Kinds), plugin.MaxKinds)] {
 			n.Kinds = append(n.Kinds, intern(clip(k, 64)))
 		}
 		i := slices.IndexFunc(h.sources, func(o api.Source) bool { return o.Name == n.Name })

@@ -33,7 +33,7 @@ import (
 type Limits struct {
 	Resources int // per host; 50,000
 	Bytes     int // per host, of their text; 256 MiB
-	Kinds     int // per host; 64
+	Kinds     int // per host; 320, for 256 of plugins and the core's
 	Events    int // per host, the oldest go; 10,000
 	Changes   int // kept for watchers, of 64 MiB at most; 65,536
 	Watchers  int // at once; 256
@@ -46,7 +46,7 @@ func (l *Limits) setDefaults() {
 	}{
 		{&l.Resources, 50_000},
 		{&l.Bytes, 256 << 20},
-		{&l.Kinds, 64},
+		{&l.Kinds, 320},
 		{&l.Events, 10_000},
 		{&l.Changes, 65_536},
 		{&l.Watchers, 256},
@@ -96,6 +96,9 @@ type Manager struct {
 	feed  feed
 	dirty []*host       // what the store must write
 	gone  []wire.HostID // what the store must forget
+	// variants are all declarations of kinds, by the text of their entries.
+	variants  map[string]*variant
+	inspector inspector
 
 	failing  atomic.Pointer[error] // why the store does not write; nil: it does
 	write    chan struct{}         // the store has something to write
@@ -126,6 +129,9 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 		write:    make(chan struct{}, 1),
 		history:  make(chan *historyBatch),
 		watchers: make(chan struct{}, cfg.Limits.Watchers),
+
+		variants:  map[string]*variant{},
+		inspector: newInspector(),
 	}
 	if err := m.load(ctx); err != nil {
 		return nil, fmt.Errorf("load the catalogue: %w", err)
@@ -196,6 +202,8 @@ func (m *Manager) Forget(ctx context.Context, id wire.HostID, reason string) err
 		}
 	}
 	h.forgotten = true
+	m.release(h.declared)
+	h.declared = nil
 	h.lists, h.staged, h.dirtyKeys, h.session = nil, nil, nil, 0
 	delete(m.hosts, id)
 	if at, ok := m.place(id); ok {

@@ -59,16 +59,23 @@ func (m *Manager) Routes() []httpapi.Route {
 			Pattern: "GET /api/v1/resources/{kind}", Access: httpapi.Reader, Summary: "List the resources of a kind by host and id",
 			Query: []httpapi.Param{
 				paramHost,
+				{Name: "id", Summary: "only with this id"},
 				{Name: "name", Summary: "glob of the name: * and ?"},
 				{Name: "state", Summary: "only in this state"},
 				{Name: "stale", Summary: "true or false"},
+				{Name: "invalid", Summary: "true or false: whether it does not fit the schema that its host declares"},
 				paramLimit, paramContinue,
 			},
 			Response: api.Resources{}, Do: m.listResources,
 		},
 		{
-			Pattern: "GET /api/v1/kinds", Access: httpapi.Reader, Summary: "List the kinds of resources that there are",
+			Pattern: "GET /api/v1/kinds", Access: httpapi.Reader, Summary: "List the kinds of resources that hosts have or declare",
+			Query:    []httpapi.Param{{Name: "schemas", Summary: "true to include the schemas of declared kinds, of 8 MiB at most together"}},
 			Response: api.Kinds{}, Do: m.listKinds,
+		},
+		{
+			Pattern: "GET /api/v1/kinds/{kind}", Access: httpapi.Reader, Summary: "Show a kind with its schema and columns",
+			Response: api.Kind{}, Do: m.getKind,
 		},
 		{
 			Pattern: "GET /api/v1/watch", Access: httpapi.Reader,
@@ -237,9 +244,13 @@ func (m *Manager) listResources(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	invalid, err := boolParam(r, "invalid")
+	if err != nil {
+		return err
+	}
 	page, err := m.List(&Query{
-		Kind: r.PathValue("kind"), Host: wire.HostID(q.Get("host")), Name: q.Get("name"), State: q.Get("state"),
-		Stale: stale, Limit: limit, Continue: q.Get("continue"),
+		Kind: r.PathValue("kind"), Host: wire.HostID(q.Get("host")), ID: q.Get("id"), Name: q.Get("name"), State: q.Get("state"),
+		Stale: stale, Invalid: invalid, Limit: limit, Continue: q.Get("continue"),
 	})
 	if err != nil {
 		return err
@@ -247,8 +258,20 @@ func (m *Manager) listResources(w http.ResponseWriter, r *http.Request) error {
 	return httpapi.WriteJSON(w, http.StatusOK, &page)
 }
 
-func (m *Manager) listKinds(w http.ResponseWriter, _ *http.Request) error {
-	k := m.Kinds()
+func (m *Manager) listKinds(w http.ResponseWriter, r *http.Request) error {
+	schemas, err := boolParam(r, "schemas")
+	if err != nil {
+		return err
+	}
+	k := m.Kinds(schemas != nil && *schemas)
+	return httpapi.WriteJSON(w, http.StatusOK, &k)
+}
+
+func (m *Manager) getKind(w http.ResponseWriter, r *http.Request) error {
+	k, err := m.Kind(r.PathValue("kind"))
+	if err != nil {
+		return err
+	}
 	return httpapi.WriteJSON(w, http.StatusOK, &k)
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/openpf9/openpf9/internal/api"
@@ -54,9 +55,17 @@ type record struct {
 	Usage      *inventory.Usage `json:"usage,omitempty"`
 }
 
-// Run writes the catalogue behind until ctx ends, then what is left. Idle
-// hosts cost it no statement.
+// Run checks resources against declared schemas, and writes the catalogue
+// behind, until ctx ends, then writes what is left. Idle hosts cost it no
+// statement.
 func (m *Manager) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { m.inspect(ctx) })
+	return m.store(ctx)
+}
+
+func (m *Manager) store(ctx context.Context) error {
 	if m.cfg.DB == nil {
 		<-ctx.Done()
 		return nil
@@ -304,6 +313,9 @@ func (m *Manager) load(ctx context.Context) error {
 	}
 	if err := m.loadResources(ctx); err != nil {
 		return fmt.Errorf("resources: %w", err)
+	}
+	for _, h := range m.order {
+		m.declare(h)
 	}
 	if err := m.loadHistory(ctx); err != nil {
 		return fmt.Errorf("events: %w", err)

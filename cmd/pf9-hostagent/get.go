@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/openpf9/openpf9/agent/localapi"
+	"github.com/openpf9/openpf9/internal/kindtable"
+	"github.com/openpf9/openpf9/internal/wire"
+	"github.com/openpf9/openpf9/plugin"
+	"github.com/openpf9/openpf9/plugin/inventory"
+)
+
+// kindsOf are the kinds behind a word that people use.
+func (c *command) kindsOf(ctx context.Context, word string) ([]string, error) {
+	if kinds := kindtable.Core(word); kinds != nil {
+		return kinds, nil
+	}
+	if inventory.IsCore(word) {
+		return []string{word}, nil
+	}
+	var counts map[string]int
+	if err := c.fetch(ctx, "/v1/kinds", &counts); err != nil {
+		return nil, err
+	}
+	known := slices.Sorted(maps.Keys(counts))
+	switch found := kindtable.Find(word, known); len(found) {
+	case 0:
+		return nil, fmt.Errorf("nothing here lists a kind %q; known are %s", word, kindtable.Clean(strings.Join(known, ", ")))
+	case 1:
+		return found, nil
+	default:
+		return nil, fmt.Errorf("%q may mean any of %s", word, strings.Join(found, ", "))
+	}
+}
+
+func get(ctx context.Context, c *command) error {
+	var format *string
+	if err := c.flags(2, "KIND [ID]", func(fs *flag.FlagSet) { format = output(fs) }); err != nil {
+		return err
+	}
+	if len(c.args) == 0 {
+		fmt.Fprintln(c.errs, "pf9-hostagent get: what? host, vm, network, storage, or a kind")
+		return errUsage
+	}
+	kinds, err := c.kindsOf(ctx, c.args[0])
+	if err != nil {
+		return err
+	}
+	if len(c.args) == 2 {
+		return c.getOne(ctx, kinds, c.args[1])
+	}
+	var all []wire.Resource
+	for _, k := range kinds {
+		var page localapi.Resources
+		if err := c.fetch(ctx, "/v1/resources?kind="+url.QueryEscape(k), &page); err != nil {
+			return err
+		}
+		all = append(all, page.Items...)
+	}
+	switch {
+	case *format == "json":
+		return c.json(all)
+	case inventory.IsCore(kinds[0]):
+		return c.table(coreTable(all, *format == "wide"))
+	}
+	return c.table(customTable(all, c.columns(ctx, kinds[0]), *format == "wide"))
+}
+
+// getOne prints the resource that has the id, of one of the kinds.
+func (c *command) getOne(ctx context.Context, kinds []string, id string) error {
+	for _, k := range kinds {
+		var r wire.Resource
+		if err := c.fetch(ctx, "/v1/resources/"+url.PathEscape(k)+"/"+id, &r); err == nil {
+			return c.json(r)
+		}
+	}
+	return fmt.Errorf("there is no %s with the id %s", c.args[0], id)
+}
+
+// columns are what the kind's plugin declares, if it does.
+func (c *command) columns(ctx context.Context, kind string) []plugin.Column {
+	var r wire.Resource
+	var k inventory.Kind
+	if c.fetch(ctx, "/v1/resources/"+inventory.KindKind+"/"+url.PathEscape(kind), &r) != nil || json.Unmarshal(r.Spec, &k) != nil {
+		return nil // the table will be a general one
+	}
+	return k.Columns
+}
+
+// coreTable shows what we know the meaning of.
+func coreTable(all []wire.Resource, wide bool) [][]string {
+	rows := [][]string{{"KIND", "NAME", "STATE", "DETAIL"}}
+	if wide {
+		rows[0] = append(rows[0], "ID", "SOURCE", "GENERATION")
+	}
+	for _, r := range all {
+		state, detail := describe(r)
+		row := []string{r.Kind, r.Name, state, detail}
+		if wide {
+			row = append(row, r.ID, r.Source, fmt.Sprint(r.Generation))
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// customTable shows resources of one kind of a plugin.
+func customTable(all []wire.Resource, declared []plugin.Column, wide bool) [][]string {
+	var specs []json.RawMessage
+	kind := ""
+	for _, r := range all {
+		kind, specs = r.Kind, append(specs, r.Spec)
+	}
+	columns := kindtable.Columns(kind, declared, specs)
+	if !wide {
+		columns = slices.DeleteFunc(columns, func(col plugin.Column) bool { return col.Wide })
+	}
+	head := []string{"ID", "NAME", "STATE"}
+	for _, col := range columns {
+		head = append(head, col.Name)
+	}
+	if wide {
+		head = append(head, "SOURCE", "GENERATION")
+	}
+	rows := [][]string{head}
+	for _, r := range all {
+		var s struct {
+			State string `json:"state"`
+		}
+		_ = json.Unmarshal(r.Spec, &s) // a spec without a state has none
+		row := append([]string{r.ID, r.Name, s.State}, kindtable.Cells(r.Spec, columns)...)
+		if wide {
+			row = append(row, r.Source, fmt.Sprint(r.Generation))
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/openpf9/openpf9/agent/localapi"
+	"github.com/openpf9/openpf9/agent/mirror"
+	"github.com/openpf9/openpf9/plugin"
+	"github.com/openpf9/openpf9/plugin/inventory"
+)
+
+// agentWith serves the local API of a mirror and returns a configuration file
+// that leads there.
+func agentWith(t *testing.T, m *mirror.Mirror) string {
+	t.Helper()
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "s")
+	l, err := localapi.Listen(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &localapi.Agent{Mirror: m, Log: slog.New(slog.DiscardHandler)}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = a.Serve(ctx, l) })
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	file := filepath.Join(dir, "agent.toml")
+	if err := os.WriteFile(file, fmt.Appendf(nil, "socket = %q\n", socket), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestGet(t *testing.T) {
+	m := mirror.New(mirror.Options{})
+	lun := func(id, name string, spec map[string]any) plugin.Resource {
+		return plugin.Resource{Key: plugin.Key{Kind: "com.acme.lun", ID: id}, Name: name, Spec: spec}
+	}
+	kinds := []string{"com.acme.lun", "com.acme.tape", "org.other.tape"}
+	m.Listed("acme", kinds, []plugin.Resource{
+		lun("a", "one", map[string]any{"state": "on", "size_bytes": 1 << 30, "wwn": "600a", "odd": 1}),
+		lun("b", "two\x1b", map[string]any{}),
+		{Key: plugin.Key{Kind: "com.acme.tape", ID: "t"}, Spec: map[string]any{"slots": 4}},
+		{Key: plugin.Key{Kind: "org.other.tape", ID: "t"}, Spec: 1},
+	})
+	m.Declared("acme", kinds, []plugin.Kind{{Name: "com.acme.lun", Version: 1, Columns: []plugin.Column{
+		{Name: "WWN", Path: "wwn", Wide: true}, {Name: "SIZE", Path: "size_bytes"},
+	}}})
+	m.Listed("libvirt", []string{inventory.KindVM}, []plugin.Resource{{Key: plugin.Key{Kind: inventory.KindVM, ID: "v"}, Name: "web", Spec: inventory.VM{State: "running"}}})
+	file := agentWith(t, m)
+	tests := []struct {
+		name, line string
+		status     int
+		want       string
+	}{
+		{"declared columns", "get com.acme.lun", 0, "ID  NAME  STATE  SIZE\na   one   on     1.0 GiB\nb   two?         \n"},
+		{"wide, by the last part", "get -o wide luns", 0, "SIZE     WWN   SOURCE  GENERATION\na   one   on     1.0 GiB  600a  acme    1\n"},
+		{"no declaration", "get com.acme.tape", 0, "ID  NAME  STATE  SLOTS\nt                4\n"},
+		{"one", "get lun a", 0, `"wwn": "600a"`},
+		{"JSON", "get -o json com.acme.tape", 0, `"slots": 4`},
+		{"core", "get vm", 0, "compute.vm  web   running"},
+		{"declarations", "get kind", 0, "agent.kind  com.acme.lun"},
+		{"ambiguous", "get tape", 1, "com.acme.tape, org.other.tape"},
+		{"unknown", "get disk", 1, `nothing here lists a kind "disk"`},
+		{"no such id", "get lun z", 1, "no lun with the id z"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var out bytes.Buffer
+			args := strings.Fields(test.line)
+			args = append([]string{args[0], "--config", file}, args[1:]...)
+			if status := main1(args, nil, &out, &out); status != test.status || !strings.Contains(out.String(), test.want) {
+				t.Errorf("%s: status %d\n%s\nwant %q", test.line, status, &out, test.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,123 @@
+package ctl
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/openpf9/openpf9/internal/api"
+	"github.com/openpf9/openpf9/internal/client"
+	"github.com/openpf9/openpf9/internal/kindtable"
+	"github.com/openpf9/openpf9/internal/wire"
+)
+
+// watchKind shows the resources of a kind and then each change as a row.
+func (a *app) watchKind(ctx context.Context, c *client.Client, k api.Kind, host, id string) error {
+	query := url.Values{"kind": {k.Kind}}
+	if host != "" {
+		query.Set("host", host)
+	}
+	each := a.follow()
+	if a.output != "json" {
+		f := &follower{app: a, kind: k, id: id, hosts: make(map[wire.HostID]string)}
+		each = f.take
+	}
+	return c.Watch(ctx, query, each, func(err error) {
+		fmt.Fprintln(a.errs, "pf9ctl: interrupted, trying again:", kindtable.Clean(fmt.Sprint(err)))
+	})
+}
+
+// A follower prints the events of a watch of one kind as a table that goes on.
+type follower struct {
+	app    *app
+	kind   api.Kind
+	id     string // or name, of what to show; empty: all
+	hosts  map[wire.HostID]string
+	known  []api.Resource // until the snapshot is complete
+	synced bool
+	sheet  sheet
+	widths []int // of the columns; nil: the head is not written yet
+}
+
+func (f *follower) take(e client.Event) {
+	switch e.Type {
+	case api.Reset:
+		f.known, f.synced, f.widths = nil, false, nil
+	case api.HostSeen:
+		var h api.Host
+		if json.Unmarshal(e.Data, &h) == nil && h.Hostname != "" {
+			f.hosts[h.ID] = h.Hostname
+		}
+	case api.Synced:
+		f.synced = true
+		if len(f.known) > 0 {
+			f.begin()
+		}
+		for _, r := range f.known {
+			f.line(append([]string{"known"}, f.sheet.row(r)...))
+		}
+		f.known = nil
+	case api.Added, api.Modified, api.Deleted:
+		f.changed(e)
+	}
+}
+
+func (f *follower) changed(e client.Event) {
+	var r api.Resource // Gone has the same names
+	if json.Unmarshal(e.Data, &r) != nil || f.id != "" && r.ID != f.id && r.Name != f.id {
+		return
+	}
+	if !f.synced {
+		f.known = append(f.known, r)
+		return
+	}
+	if f.widths == nil {
+		f.known = []api.Resource{r}
+		f.begin()
+		f.known = nil
+	}
+	if r.Hostname == "" {
+		r.Hostname = f.hosts[r.Host]
+	}
+	f.line(append([]string{e.Type}, f.sheet.row(r)...))
+}
+
+// begin sizes the columns for what is known, and writes the head.
+func (f *follower) begin() {
+	f.sheet = sheetFor(f.kind, f.known)
+	head := append([]string{"EVENT"}, f.sheet.head...)
+	f.widths = make([]int, len(head))
+	widen := func(cells []string) {
+		for i, c := range cells {
+			f.widths[i] = max(f.widths[i], utf8.RuneCountInString(kindtable.Clean(c)))
+		}
+	}
+	widen(head)
+	widen([]string{api.Modified})
+	for _, r := range f.known {
+		widen(append([]string{""}, f.sheet.row(r)...))
+	}
+	if !f.app.noHeaders {
+		f.line(head)
+	}
+}
+
+func (f *follower) line(cells []string) {
+	if f.app.output != "wide" {
+		cells = cells[:1+f.sheet.wide]
+	}
+	var b strings.Builder
+	for i, c := range cells {
+		if c = kindtable.Clean(c); c == "" {
+			c = "-"
+		}
+		b.WriteString(c)
+		if i < len(cells)-1 {
+			b.WriteString(strings.Repeat(" ", max(f.widths[i]-utf8.RuneCountInString(c), 0)+2))
+		}
+	}
+	fmt.Fprintln(f.app.out, b.String())
+}

@@ -1,0 +1,230 @@
+// Package kindtable shows resources of any kind in tables on a terminal, for
+// pf9ctl and the agent's command line: the words that people use for kinds,
+// the columns that a kind declares or else seems to want, and their cells.
+// What comes from hosts never steers the terminal.
+package kindtable
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/openpf9/openpf9/plugin"
+	"github.com/openpf9/openpf9/plugin/inventory"
+)
+
+// short are the words for core kinds; most have a plural, too.
+var short = map[string][]string{
+	"host":       {inventory.KindHost},
+	"node":       {inventory.KindHost},
+	"vm":         {inventory.KindVM},
+	"link":       {inventory.KindLink},
+	"route":      {inventory.KindRoute},
+	"bridge":     {inventory.KindOVSBridge},
+	"filesystem": {inventory.KindFilesystem},
+	"fs":         {inventory.KindFilesystem},
+	"device":     {inventory.KindDevice},
+	"vg":         {inventory.KindVolumeGroup},
+	"pool":       {inventory.KindPool},
+	"volume":     {inventory.KindVolume},
+	"extension":  {inventory.KindExtension},
+	"kind":       {inventory.KindKind},
+	"network":    {inventory.KindLink, inventory.KindRoute, inventory.KindNetwork, inventory.KindOVSBridge},
+	"storage":    {inventory.KindFilesystem, inventory.KindDevice, inventory.KindVolumeGroup, inventory.KindPool, inventory.KindVolume},
+}
+
+// Words returns the words that Core knows, sorted.
+func Words() []string { return slices.Sorted(maps.Keys(short)) }
+
+// Core returns the core kinds behind a word, singular or plural; nil: the word
+// is none of these.
+func Core(word string) []string {
+	if kinds := short[word]; kinds != nil {
+		return kinds
+	}
+	if one, plural := strings.CutSuffix(word, "s"); plural {
+		return short[one]
+	}
+	return nil
+}
+
+// Find returns the kinds that a word may mean: the one of this name, or those
+// whose last part it is, singular or plural.
+func Find(word string, kinds []string) []string {
+	if slices.Contains(kinds, word) {
+		return []string{word}
+	}
+	var found []string
+	for _, k := range kinds {
+		last := k[strings.LastIndexByte(k, '.')+1:]
+		if last == word || last+"s" == word {
+			found = append(found, k)
+		}
+	}
+	return found
+}
+
+const (
+	guessedFrom  = 20 // specs that columns are guessed from
+	guessed      = 4  // columns in each table
+	guessedWide  = 12 // columns in a wide one
+	longestCell  = 60 // characters
+	longestGuess = 24 // characters of a column's name
+)
+
+// Columns returns the columns of a kind for a table: those that are declared,
+// else those of the core, else the plain members of some specs. State, which
+// tables have anyway, is not among them, and wide columns come last.
+func Columns(kind string, declared []plugin.Column, specs []json.RawMessage) []plugin.Column {
+	if len(declared) == 0 {
+		for _, k := range inventory.Core() {
+			if k.Name == kind {
+				declared = k.Columns
+			}
+		}
+	}
+	if len(declared) == 0 {
+		declared = guess(specs[:min(len(specs), guessedFrom)])
+	}
+	columns := slices.DeleteFunc(slices.Clone(declared), func(c plugin.Column) bool { return c.Path == "state" })
+	slices.SortStableFunc(columns, func(a, b plugin.Column) int {
+		switch {
+		case a.Wide == b.Wide:
+			return 0
+		case b.Wide:
+			return -1
+		}
+		return 1
+	})
+	return columns
+}
+
+// guess takes the plain members of the specs by name.
+func guess(specs []json.RawMessage) []plugin.Column {
+	seen := make(map[string]bool)
+	for _, text := range specs {
+		members, _ := decode(text).(map[string]any)
+		for name, v := range members {
+			switch v.(type) {
+			case string, json.Number, bool:
+				if name != "state" && name != "name" && !strings.Contains(name, ".") {
+					seen[name] = true
+				}
+			}
+		}
+	}
+	var columns []plugin.Column
+	for _, name := range slices.Sorted(maps.Keys(seen)) {
+		if len(columns) == guessedWide {
+			break
+		}
+		title := strings.ToUpper(strings.ReplaceAll(strings.TrimSuffix(name, "_bytes"), "_", " "))
+		columns = append(columns, plugin.Column{Name: cut(Clean(title), longestGuess), Path: name, Wide: len(columns) >= guessed})
+	}
+	return columns
+}
+
+// Cells returns a spec's cells in the columns.
+func Cells(spec json.RawMessage, columns []plugin.Column) []string {
+	v := decode(spec)
+	cells := make([]string, len(columns))
+	for i, c := range columns {
+		at, ok := walk(v, strings.Split(c.Path, "."))
+		if !ok {
+			continue
+		}
+		cells[i] = text(at)
+		if n, isNumber := at.(json.Number); isNumber && strings.HasSuffix(c.Path, "_bytes") {
+			if b, err := strconv.ParseUint(n.String(), 10, 64); err == nil {
+				cells[i] = Size(b)
+			}
+		}
+	}
+	return cells
+}
+
+func decode(text json.RawMessage) any {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	var v any
+	if d.Decode(&v) != nil {
+		return nil
+	}
+	return v
+}
+
+// walk follows a column's path.
+func walk(v any, path []string) (any, bool) {
+	for _, step := range path {
+		switch at := v.(type) {
+		case map[string]any:
+			next, ok := at[step]
+			if !ok {
+				return nil, false
+			}
+			v = next
+		case []any:
+			i, err := strconv.Atoi(step)
+			if err != nil || i < 0 || i >= len(at) {
+				return nil, false
+			}
+			v = at[i]
+		default:
+			return nil, false
+		}
+	}
+	return v, true
+}
+
+// text writes a value for people.
+func text(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return ""
+	case string:
+		return cut(Clean(v), longestCell)
+	case []any:
+		parts := make([]string, 0, min(len(v), longestCell))
+		for _, e := range v[:min(len(v), longestCell)] {
+			parts = append(parts, text(e))
+		}
+		return cut(strings.Join(parts, ","), longestCell)
+	}
+	b, _ := json.Marshal(v) // it came from JSON
+	return cut(Clean(string(b)), longestCell)
+}
+
+func cut(s string, n int) string {
+	if r := []rune(s); len(r) > n {
+		return string(r[:n-3]) + "..."
+	}
+	return s
+}
+
+// Clean keeps what hosts call things from steering the terminal.
+func Clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, s)
+}
+
+// Size is a number of bytes for people.
+func Size(b uint64) string {
+	const units = "KMGTPE"
+	if b < 1024 {
+		return fmt.Sprintf("%d B", b)
+	}
+	v, i := float64(b)/1024, 0
+	for v >= 1023.95 && i < len(units)-1 {
+		v, i = v/1024, i+1
+	}
+	return fmt.Sprintf("%.1f %ciB", v, units[i])
+}
