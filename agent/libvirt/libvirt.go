@@ -19,7 +19,8 @@
 //     starts and again 1, 3 and 10 s later.
 //   - A domain's XML costs 0.2 ms, all others of a list together 5 µs. Parsed
 //     XML is kept for a session and read again after an event, when the domain
-//     was started or stopped, and for one domain in 15 on each list.
+//     was started or stopped, and for one domain in 15 on each list. Half of the
+//     cost is parsing, which a text that has not changed is spared.
 //   - Networks and pools send no events through go-libvirt: they are polled.
 //
 // Only this package may import go-libvirt.

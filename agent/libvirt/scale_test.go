@@ -75,6 +75,25 @@ func TestEveryDefinitionIsReadAgainInTime(t *testing.T) {
 	}
 }
 
+// Who compares two lists need not look into what has not changed.
+func TestWhatHasNotChangedIsShownAgain(t *testing.T) {
+	d := testlibvirt.Start(t)
+	uri, err := d.NodeURI(2 * readers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := dial(t, d.Socket(), uri)
+	before := list(t, c.VMs())
+	for range refreshLists { // each definition is read again meanwhile
+		for key, r := range list(t, c.VMs()) {
+			was, is := before[key].Spec.(inventory.VM), r.Spec.(inventory.VM)
+			if &was.Disks[0] != &is.Disks[0] || &was.NICs[0] != &is.NICs[0] {
+				t.Fatalf("%s was made anew", key)
+			}
+		}
+	}
+}
+
 // BenchmarkFirstList is the list after connecting, which reads every definition.
 func BenchmarkFirstList(b *testing.B) {
 	c := manyVMs(b)
