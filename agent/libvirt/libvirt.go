@@ -79,6 +79,7 @@ type Conn struct {
 	log   *slog.Logger
 	links map[role]*link // immutable after New
 	time  timing
+	began time.Time
 
 	vms      *VMs
 	networks *Networks
@@ -97,7 +98,7 @@ func New(o Options) *Conn {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &Conn{opts: o, log: o.Log, links: make(map[role]*link), time: usual}
+	c := &Conn{opts: o, log: o.Log, links: make(map[role]*link), time: usual, began: time.Now()}
 	for _, r := range []role{roleVMs, roleNetworks, roleStorage} {
 		c.links[r] = &link{gate: make(chan struct{}, 1)}
 	}
