@@ -27,11 +27,9 @@ func manyVMs(t testing.TB) *Conn {
 
 func TestThousandVMs(t *testing.T) {
 	c := manyVMs(t)
-	start := time.Now()
 	all := list(t, c.VMs())
-	took := time.Since(start)
-	if len(all) != many || took > 2*time.Second {
-		t.Errorf("%d VMs in %v, want %d in at most 2 s", len(all), took, many)
+	if len(all) != many {
+		t.Errorf("%d VMs, want %d", len(all), many)
 	}
 	vm := all["compute.vm vm-00999"].Spec.(inventory.VM)
 	if vm.State != inventory.VMRunning || len(vm.Disks) != 2 || len(vm.NICs) != 2 || vm.VCPUs != 2 || vm.MaxMemoryBytes != 2<<30 {
