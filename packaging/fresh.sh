@@ -24,7 +24,7 @@ cat >"$root/root/demo" <<'EOF'
 #!/bin/bash
 # Runs the demo until it follows changes, interrupts it, and looks for what it left.
 set -m # so that it gets a process group, and the terminal's signal can be sent to it
-make demo >/root/demo.log 2>&1 &
+make demo </dev/null >/root/demo.log 2>&1 &
 for _ in $(seq 900); do
 	grep -q 'Changes follow' /root/demo.log && break
 	kill -0 $! 2>/dev/null || break
@@ -48,7 +48,7 @@ exit 1
 EOF
 chmod +x "$root/root/demo"
 inside() {
-	systemd-nspawn --quiet --register=no --keep-unit --as-pid2 --directory="$root" --chdir=/root/openpf9 \
+	systemd-nspawn --quiet --register=no --keep-unit --as-pid2 --console=pipe --directory="$root" --chdir=/root/openpf9 \
 		--setenv=PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
 		--setenv=HOME=/root --setenv="GOPROXY=$(go env GOPROXY)" "$@" </dev/null
 }
