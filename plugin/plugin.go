@@ -30,7 +30,8 @@ type Resource struct {
 	// Parent is what the thing belongs to. Zero means the host itself.
 	Parent Key `json:"parent,omitzero"`
 	// Spec is the kind's struct. Its JSON encoding must be the same each time
-	// while the thing does not change: sort slices that have no order.
+	// while the thing does not change: sort slices that have no order. What is
+	// in it must not be changed once it was emitted.
 	Spec any `json:"spec"`
 	// Ext carries attributes beyond the kind's struct, named "domain/attribute".
 	Ext map[string]any `json:"ext,omitempty"`

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -111,6 +112,30 @@ func TestSmallGrowthOfADiskIsNoChange(t *testing.T) {
 	} {
 		if got := steady(old, []diskSize{test.fresh}); got[0] != test.want {
 			t.Errorf("%s: %+v, want %+v", name, got[0], test.want)
+		}
+	}
+}
+
+func TestShownDisksAreReplacedNotChanged(t *testing.T) {
+	plain := []inventory.Disk{{Target: "vda"}, {Target: "vdb"}}
+	full := []inventory.Disk{{Target: "vda", CapacityBytes: 2, AllocationBytes: 1}, {Target: "vdb"}}
+	for name, test := range map[string]struct {
+		disks, want []inventory.Disk
+		sizes       []diskSize
+	}{
+		"none known": {plain, plain, nil},
+		"new":        {plain, full, []diskSize{{"vda", 2, 1}}},
+		"the same":   {full, full, []diskSize{{"vda", 2, 1}}},
+		"gone":       {full, plain, nil},
+		"others":     {plain, plain, []diskSize{{"vdc", 2, 1}}},
+	} {
+		before := slices.Clone(test.disks)
+		got, changed := sized(test.disks, test.sizes)
+		if !slices.Equal(got, test.want) || changed != !slices.Equal(test.want, before) {
+			t.Errorf("%s: %+v, changed %v, want %+v", name, got, changed, test.want)
+		}
+		if !slices.Equal(test.disks, before) || (&got[0] == &test.disks[0]) == changed {
+			t.Errorf("%s: what was shown before is not what is kept", name)
 		}
 	}
 }

@@ -133,6 +133,22 @@ func TestFindTargets(t *testing.T) {
 	}
 }
 
+func TestSessionsOfOneConnectionPingTogether(t *testing.T) {
+	const every = 4 * time.Second
+	for age, want := range map[time.Duration]time.Duration{
+		0:                        every, // never at once: who has just connected has had an answer
+		time.Second:              3 * time.Second,
+		every - 1:                1,
+		every:                    every,
+		every + 10*time.Second:   2 * time.Second,
+		1000*every + time.Second: 3 * time.Second,
+	} {
+		if got := untilPing(age, every); got != want {
+			t.Errorf("%v after the beginning the next ping is in %v, want %v", age, got, want)
+		}
+	}
+}
+
 // A far side that speaks nonsense must not take the program down.
 func TestBadMessageEndsTheConnection(t *testing.T) {
 	for name, message := range map[string][]byte{

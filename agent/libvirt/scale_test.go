@@ -27,11 +27,9 @@ func manyVMs(t testing.TB) *Conn {
 
 func TestThousandVMs(t *testing.T) {
 	c := manyVMs(t)
-	start := time.Now()
 	all := list(t, c.VMs())
-	took := time.Since(start)
-	if len(all) != many || took > 2*time.Second {
-		t.Errorf("%d VMs in %v, want %d in at most 2 s", len(all), took, many)
+	if len(all) != many {
+		t.Errorf("%d VMs, want %d", len(all), many)
 	}
 	vm := all["compute.vm vm-00999"].Spec.(inventory.VM)
 	if vm.State != inventory.VMRunning || len(vm.Disks) != 2 || len(vm.NICs) != 2 || vm.VCPUs != 2 || vm.MaxMemoryBytes != 2<<30 {
@@ -72,6 +70,25 @@ func TestEveryDefinitionIsReadAgainInTime(t *testing.T) {
 	}
 	if most > many/refreshLists+1 {
 		t.Errorf("one list read %d definitions again, want at most %d", most, many/refreshLists+1)
+	}
+}
+
+// Who compares two lists need not look into what has not changed.
+func TestWhatHasNotChangedIsShownAgain(t *testing.T) {
+	d := testlibvirt.Start(t)
+	uri, err := d.NodeURI(2 * readers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := dial(t, d.Socket(), uri)
+	before := list(t, c.VMs())
+	for range refreshLists { // each definition is read again meanwhile
+		for key, r := range list(t, c.VMs()) {
+			was, is := before[key].Spec.(inventory.VM), r.Spec.(inventory.VM)
+			if &was.Disks[0] != &is.Disks[0] || &was.NICs[0] != &is.NICs[0] {
+				t.Fatalf("%s was made anew", key)
+			}
+		}
 	}
 }
 

@@ -36,7 +36,7 @@ func (c *Conn) connect(ctx context.Context, targets []target, asked int) (*sessi
 	for _, t := range targets {
 		s, err := open(ctx, t, asked)
 		if err == nil {
-			s.start(func() { s.ping(c.time.pingEvery, c.time.pingLimit) })
+			s.start(func() { s.ping(c.began, c.time.pingEvery, c.time.pingLimit) })
 			return s, nil
 		}
 		errs = append(errs, fmt.Errorf("connect to libvirt at %s: %w", t.socket, remedy(err)))
@@ -222,15 +222,17 @@ func ask[T any](ctx context.Context, s *session, what string, f func() (T, error
 	}
 }
 
-// ping cuts the session when the daemon does not answer any more.
-func (s *session) ping(every, limit time.Duration) {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
+// ping cuts the session when the daemon does not answer any more. Sessions with
+// the same beginning ping at the same moments, so that we wake up once for all.
+func (s *session) ping(began time.Time, every, limit time.Duration) {
+	next := time.NewTimer(untilPing(time.Since(began), every))
+	defer next.Stop()
 	for {
 		select {
 		case <-s.down:
 			return
-		case <-tick.C:
+		case <-next.C:
+			next.Reset(untilPing(time.Since(began), every))
 		}
 		late := time.AfterFunc(limit, func() {
 			s.cut(fmt.Errorf("libvirt hangs: no answer to a ping in %v", limit))
@@ -242,3 +244,6 @@ func (s *session) ping(every, limit time.Duration) {
 		}
 	}
 }
+
+// untilPing is how long it is to the next multiple of every.
+func untilPing(age, every time.Duration) time.Duration { return every - age%every }

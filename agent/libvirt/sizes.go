@@ -21,34 +21,47 @@ type diskSize struct {
 	capacity, allocation uint64
 }
 
-// measure brings the disk sizes up to date: of one domain, or of all if that is
-// due. It waits only a little for guests, and not for earlier questions. An answer about all that comes late makes watchers
-// ask for a new list.
-func (v *VMs) measure(ctx context.Context, s *session, one ...rpc.Domain) {
-	if s.busy() || len(one) == 0 && !v.sizesDue() {
-		return
+// census returns the states of all domains. If disk sizes are due, guests tell
+// both in one call; when that takes too long, states come from libvirt alone.
+func (v *VMs) census(ctx context.Context, s *session) (map[rpc.UUID]state, error) {
+	if v.sizesDue() {
+		if records, ok := v.measure(ctx, s, sizesLimit); ok {
+			return statesOf(records), nil
+		}
 	}
-	limit := sizeLimit
-	if len(one) == 0 {
-		limit = sizesLimit
+	return askStates(ctx, s)
+}
+
+// measure brings the disk sizes up to date: of one domain, or of all, whose
+// states are then told too. It waits only a little for guests, and not for
+// earlier questions; false: the answer did not come in time. One about all that
+// comes late makes watchers ask for a new list.
+func (v *VMs) measure(ctx context.Context, s *session, limit time.Duration, one ...rpc.Domain) ([]rpc.DomainStatsRecord, bool) {
+	if s.busy() {
+		return nil, false
+	}
+	what, all := rpc.DomainStatsBlock, len(one) == 0
+	if all {
+		what |= rpc.DomainStatsState
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var late atomic.Bool
-	_, err := ask(ctx, s, "read disk sizes", func() (struct{}, error) {
-		records, err := s.guestStats(one, rpc.DomainStatsBlock)
+	records, err := ask(ctx, s, "read disk sizes", func() ([]rpc.DomainStatsRecord, error) {
+		records, err := s.guestStats(one, what)
 		if err == nil {
-			v.apply(records, len(one) == 0)
+			v.apply(records, all)
 		}
 		if err == nil && late.Load() {
 			v.touchAll()
 		}
-		return struct{}{}, err
+		return records, err
 	})
 	if err != nil {
 		late.Store(true)
 		v.conn.log.Debug("libvirt disk sizes not read in time", "err", err)
 	}
+	return records, err == nil
 }
 
 func (v *VMs) sizesDue() bool {
@@ -105,21 +118,24 @@ func diskSizes(params []rpc.TypedParam) []diskSize {
 	return inOrder(disks)
 }
 
-// sized returns vm with the sizes known of its disks.
-func (v *VMs) sized(id rpc.UUID, vm inventory.VM) inventory.VM {
-	v.mu.Lock()
-	sizes := v.sizes[id]
-	v.mu.Unlock()
-	if len(sizes) == 0 || len(vm.Disks) == 0 {
-		return vm
-	}
-	vm.Disks = slices.Clone(vm.Disks) // what was emitted before is not ours to change
-	for i := range vm.Disks {
-		for _, z := range sizes {
-			if z.target == vm.Disks[i].Target {
-				vm.Disks[i].CapacityBytes, vm.Disks[i].AllocationBytes = z.capacity, z.allocation
+// sized returns disks with the sizes known of them, 0 where none is, and
+// whether that changes any. What was shown before is not ours to change.
+func sized(disks []inventory.Disk, sizes []diskSize) ([]inventory.Disk, bool) {
+	resized := false
+	for i := range disks {
+		var z diskSize
+		for _, known := range sizes {
+			if known.target == disks[i].Target {
+				z = known
 			}
 		}
+		if disks[i].CapacityBytes == z.capacity && disks[i].AllocationBytes == z.allocation {
+			continue
+		}
+		if !resized {
+			disks, resized = slices.Clone(disks), true
+		}
+		disks[i].CapacityBytes, disks[i].AllocationBytes = z.capacity, z.allocation
 	}
-	return vm
+	return disks, resized
 }

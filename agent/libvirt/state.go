@@ -27,6 +27,10 @@ func askStates(ctx context.Context, s *session) (map[rpc.UUID]state, error) {
 	if err != nil {
 		return nil, err
 	}
+	return statesOf(records), nil
+}
+
+func statesOf(records []rpc.DomainStatsRecord) map[rpc.UUID]state {
 	states := make(map[rpc.UUID]state, len(records))
 	for _, r := range records {
 		st := state{known: true}
@@ -40,7 +44,7 @@ func askStates(ctx context.Context, s *session) (map[rpc.UUID]state, error) {
 		}
 		states[r.Dom.UUID] = st
 	}
-	return states, nil
+	return states
 }
 
 func askState(ctx context.Context, s *session, d rpc.Domain) (state, error) {

@@ -61,9 +61,10 @@ func fitID(s string) string {
 // maxWords bounds the strings that are kept once for all VMs.
 const maxWords = 1024
 
-// intern replaces the strings that many VMs share by one copy each. The
-// caller holds v.mu.
+// intern replaces the strings that many VMs share by one copy each.
 func (v *VMs) intern(vm *inventory.VM) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	v.once(&vm.Hypervisor, &vm.Arch, &vm.Machine, &vm.OSType)
 	for i := range vm.Disks {
 		d := &vm.Disks[i]

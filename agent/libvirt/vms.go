@@ -3,7 +3,7 @@ package libvirt
 import (
 	"context"
 	"errors"
-	"fmt"
+	"hash/maphash"
 	"sync"
 	"time"
 
@@ -25,6 +25,7 @@ type VMs struct {
 	sizes    map[rpc.UUID][]diskSize
 	measured time.Time         // when all sizes were last read
 	words    map[string]string // see intern
+	seed     maphash.Seed      // of domain.text; immutable
 }
 
 // A domain is what is kept of one. It is replaced, never changed.
@@ -33,7 +34,8 @@ type domain struct {
 	id      int32    // libvirt's id of the running guest, -1 when it is off
 	ticket  uint64   // drawn before the XML was read
 	touched uint64   // drawn when an event last named it
-	vm      inventory.VM
+	text    uint64   // hash of the XML
+	vm      any      // an inventory.VM, as it was shown last; its slices are not changed
 }
 
 // dirty says that an event named the domain after its XML was read.
@@ -46,6 +48,7 @@ func newVMs(c *Conn) *VMs {
 		watchers: make(map[*watcher]struct{}),
 		sizes:    make(map[rpc.UUID][]diskSize),
 		words:    make(map[string]string),
+		seed:     maphash.MakeSeed(),
 	}
 }
 
@@ -61,22 +64,20 @@ func (v *VMs) List(ctx context.Context, emit func(plugin.Resource)) error {
 	if err != nil {
 		return err
 	}
-	v.measure(ctx, s)
-	turn := v.turn()
+	if l.states, err = v.census(ctx, s); err != nil {
+		return err
+	}
+	read, err := v.lookAtAll(ctx, s, l)
+	if err != nil {
+		return err
+	}
 	here := make(map[rpc.UUID]bool, len(l.domains))
 	for i, d := range l.domains {
-		again := uint64(i)%refreshLists == turn
-		vm, ok, err := v.look(ctx, s, d, l.states[d.UUID], again)
-		if err != nil {
-			return err
-		}
-		if !ok {
+		if read[i].domain == nil {
 			continue // gone since the list was made
 		}
 		here[d.UUID] = true
-		vm.Autostart = l.autostart[d.UUID]
-		vm.Persistent = !l.transient[d.UUID]
-		emit(resource(d, vm))
+		emit(v.show(d, read[i], l.autostart[d.UUID], !l.transient[d.UUID]))
 	}
 	v.forget(here)
 	return nil
@@ -94,8 +95,7 @@ func (v *VMs) Get(ctx context.Context, k plugin.Key) (plugin.Resource, bool, err
 	}
 	var d rpc.Domain
 	var autostart, persistent int32
-	var vm inventory.VM
-	found := true
+	var got looked
 	for _, step := range []func() error{
 		func() (err error) { d, err = s.lib.DomainLookupByUUID(id); return err },
 		func() (err error) { autostart, err = s.lib.DomainGetAutostart(d); return err },
@@ -110,67 +110,16 @@ func (v *VMs) Get(ctx context.Context, k plugin.Key) (plugin.Resource, bool, err
 		}
 	}
 	if err == nil {
-		v.measure(ctx, s, d)
-		vm, found, err = v.look(ctx, s, d, state{}, true)
+		_, _ = v.measure(ctx, s, sizeLimit, d)
+		got, err = v.look(ctx, s, d, state{}, true)
 	}
 	if hasCode(err, rpc.ErrNoDomain) {
-		err, found = nil, false
+		err = nil
 	}
-	if err != nil || !found {
+	if err != nil || got.domain == nil {
 		return plugin.Resource{}, false, err
 	}
-	vm.Autostart, vm.Persistent = autostart != 0, persistent != 0
-	return resource(d, vm), true, nil
-}
-
-// look returns the VM that d is in state st. The XML is read unless what is
-// known is good: read over this session, not named by an event since, and the
-// guest neither started nor stopped. A zero st is asked for. It returns false
-// if the domain is gone.
-func (v *VMs) look(ctx context.Context, s *session, d rpc.Domain, st state, again bool) (inventory.VM, bool, error) {
-	old, ticket := v.take(d.UUID)
-	if again || old == nil || old.dirty() || old.session != s || old.id != d.ID {
-		if old != nil && old.dirty() {
-			st = state{} // the list's may be from before the event
-		}
-		fresh, err := v.read(ctx, s, d)
-		if hasCode(err, rpc.ErrNoDomain) {
-			return inventory.VM{}, false, nil
-		}
-		if err != nil {
-			return inventory.VM{}, false, err
-		}
-		fresh.ticket = ticket
-		old = v.store(d.UUID, fresh)
-	}
-	if !st.known {
-		var err error
-		if st, err = askState(ctx, s, d); hasCode(err, rpc.ErrNoDomain) {
-			return inventory.VM{}, false, nil
-		} else if err != nil {
-			return inventory.VM{}, false, err
-		}
-	}
-	vm := v.sized(d.UUID, old.vm)
-	vm.State, vm.StateReason = stateWords(st.state, st.reason)
-	return vm, true, nil
-}
-
-// read fetches and parses a domain's XML.
-func (v *VMs) read(ctx context.Context, s *session, d rpc.Domain) (*domain, error) {
-	var text string
-	err := s.call(ctx, "read the definition of VM "+d.Name, func() (err error) {
-		text, err = s.lib.DomainGetXMLDesc(d, 0)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	vm, err := parseDomain([]byte(text))
-	if err != nil {
-		return nil, fmt.Errorf("definition of VM %s: %w", d.Name, err)
-	}
-	return &domain{session: s, id: d.ID, vm: vm}, nil
+	return v.show(d, got, autostart != 0, persistent != 0), true, nil
 }
 
 // take returns what is known of a domain and a ticket for reading it again.
@@ -192,7 +141,6 @@ func (v *VMs) store(id rpc.UUID, fresh *domain) *domain {
 		}
 		fresh.touched = old.touched
 	}
-	v.intern(&fresh.vm)
 	v.known[id] = fresh
 	return fresh
 }
@@ -250,7 +198,7 @@ type listing struct {
 	domains   []rpc.Domain
 	autostart map[rpc.UUID]bool
 	transient map[rpc.UUID]bool
-	states    map[rpc.UUID]state
+	states    map[rpc.UUID]state // see census
 }
 
 func listDomains(ctx context.Context, s *session) (listing, error) {
@@ -275,8 +223,7 @@ func listDomains(ctx context.Context, s *session) (listing, error) {
 		return l, err
 	}
 	l.transient = setOf(some)
-	l.states, err = askStates(ctx, s)
-	return l, err
+	return l, nil
 }
 
 func setOf(ds []rpc.Domain) map[rpc.UUID]bool {
@@ -285,14 +232,6 @@ func setOf(ds []rpc.Domain) map[rpc.UUID]bool {
 		set[d.UUID] = true
 	}
 	return set
-}
-
-func resource(d rpc.Domain, vm inventory.VM) plugin.Resource {
-	return plugin.Resource{
-		Key:  plugin.Key{Kind: inventory.KindVM, ID: uuidText(d.UUID)},
-		Name: clip(d.Name, maxID),
-		Spec: vm,
-	}
 }
 
 func hasCode(err error, code rpc.ErrorNumber) bool {

@@ -84,14 +84,15 @@ func bare(k *inventory.Kind, why error) {
 
 // declaration makes the resource of a declaration. JSON grows as it is encoded,
 // so it may be too large only now.
-func declaration(name string, k *inventory.Kind) (*wire.Resource, error) {
-	w := &wire.Resource{Key: plugin.Key{Kind: inventory.KindKind, ID: name}, Name: name}
+func declaration(name string, k *inventory.Kind) (*item, error) {
+	w := &item{Resource: wire.Resource{Key: plugin.Key{Kind: inventory.KindKind, ID: name}, Name: name}}
 	for {
 		var err error
 		if w.Spec, err = json.Marshal(k); err != nil {
 			return nil, fmt.Errorf("encode: %w", err)
 		}
 		if err = w.Validate(); err == nil || k.Schema == nil {
+			w.hash = w.Hash()
 			return w, err
 		}
 		bare(k, err)

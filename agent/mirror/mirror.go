@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,11 +45,22 @@ type Mirror struct {
 	log   *slog.Logger
 
 	mu        sync.RWMutex // guards the fields below
-	resources map[plugin.Key]*wire.Resource
+	resources map[plugin.Key]*item
 	kinds     map[string]*kind
 	sources   map[string]*source
 	watches   map[*Watch]struct{}
 	untold    []told // history that change tells when it has unlocked
+}
+
+// item is a resource and what it was made from. But for spec it is replaced,
+// never changed.
+type item struct {
+	wire.Resource
+	hash wire.Hash
+	// spec is what was listed; nil: nothing that could be compared, such as a
+	// pointer. Of equal ones it is the newest: an older one may be cut from a
+	// file's text and keep that. Only the module's own calls use it.
+	spec any
 }
 
 // told is an entry of history and the kind that it is about.
@@ -96,33 +108,54 @@ func New(o Options) *Mirror {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Mirror{
-		event: o.Event, log: o.Log, resources: make(map[plugin.Key]*wire.Resource),
+		event: o.Event, log: o.Log, resources: make(map[plugin.Key]*item),
 		kinds: make(map[string]*kind), sources: make(map[string]*source), watches: make(map[*Watch]struct{}),
 	}
 }
 
 // encode makes a resource as it travels. A resource that cannot be encoded or
 // breaks a limit is left out, and said.
-func (m *Mirror) encode(module string, r plugin.Resource) (*wire.Resource, error) {
-	w := &wire.Resource{Key: r.Key, Name: r.Name, Parent: r.Parent, Source: module}
+func encode(module string, r plugin.Resource) (*item, error) {
+	it := &item{Resource: wire.Resource{Key: r.Key, Name: r.Name, Parent: r.Parent, Source: module}}
 	var err error
-	if w.Spec, err = json.Marshal(r.Spec); err != nil {
+	if it.Spec, err = json.Marshal(r.Spec); err != nil {
 		return nil, fmt.Errorf("%s %s: %w", r.Kind, r.ID, err)
 	}
 	if len(r.Ext) > 0 {
-		if w.Ext, err = json.Marshal(r.Ext); err != nil {
+		if it.Ext, err = json.Marshal(r.Ext); err != nil {
 			return nil, fmt.Errorf("%s %s: %w", r.Kind, r.ID, err)
 		}
+	} else if t := reflect.TypeOf(r.Spec); t != nil && t.Kind() == reflect.Struct {
+		it.spec = r.Spec
 	}
-	w.Spec = slices.Clip(w.Spec)
-	return w, w.Validate()
+	it.Spec = slices.Clip(it.Spec)
+	it.hash = it.Hash()
+	return it, it.Validate()
 }
 
-// Listed takes a module's complete list.
-func (m *Mirror) Listed(module string, kinds []string, rs []plugin.Resource) {
-	encoded := make(map[plugin.Key]*wire.Resource, len(rs))
-	for _, r := range rs {
-		w, err := m.encode(module, r)
+// same says whether r is what it was made from. That spares the encoding, and
+// costs nearly nothing where a source shows the same slices and strings again.
+func (it *item) same(module string, r plugin.Resource) bool {
+	return it != nil && it.Source == module && it.spec != nil && it.Name == r.Name && it.Parent == r.Parent &&
+		len(r.Ext) == 0 && reflect.DeepEqual(it.spec, r.Spec)
+}
+
+// items returns a module's list as it travels.
+func (m *Mirror) items(module string, kinds []string, rs []plugin.Resource) map[plugin.Key]*item {
+	old := make([]*item, len(rs))
+	m.mu.RLock()
+	for i, r := range rs {
+		old[i] = m.resources[r.Key]
+	}
+	m.mu.RUnlock()
+	out := make(map[plugin.Key]*item, len(rs))
+	for i, r := range rs {
+		it, err := old[i], error(nil)
+		if it.same(module, r) {
+			it.spec = r.Spec
+		} else {
+			it, err = encode(module, r)
+		}
 		if err == nil && (!slices.Contains(kinds, r.Kind) || r.Kind == inventory.KindKind) {
 			err = fmt.Errorf("%s %s: the module may not list this kind", r.Kind, r.ID)
 		}
@@ -130,13 +163,19 @@ func (m *Mirror) Listed(module string, kinds []string, rs []plugin.Resource) {
 			m.log.Warn("resource left out", "module", module, "err", err)
 			continue
 		}
-		encoded[r.Key] = w
+		out[r.Key] = it
 	}
-	m.change(func() { m.replace(module, kinds, encoded) })
+	return out
+}
+
+// Listed takes a module's complete list.
+func (m *Mirror) Listed(module string, kinds []string, rs []plugin.Resource) {
+	fresh := m.items(module, kinds, rs)
+	m.change(func() { m.replace(module, kinds, fresh) })
 }
 
 // replace puts a module's complete list in the place of its last.
-func (m *Mirror) replace(module string, kinds []string, encoded map[plugin.Key]*wire.Resource) {
+func (m *Mirror) replace(module string, kinds []string, fresh map[plugin.Key]*item) {
 	s := m.source(module)
 	var gone []plugin.Key
 	have := 0
@@ -145,7 +184,7 @@ func (m *Mirror) replace(module string, kinds []string, encoded map[plugin.Key]*
 			continue
 		}
 		have++
-		if encoded[k] == nil && slices.Contains(kinds, k.Kind) {
+		if fresh[k] == nil && slices.Contains(kinds, k.Kind) {
 			gone = append(gone, k)
 		}
 	}
@@ -159,8 +198,8 @@ func (m *Mirror) replace(module string, kinds []string, encoded map[plugin.Key]*
 	for _, k := range kinds {
 		m.kind(k).listed = true
 	}
-	for _, w := range encoded {
-		m.put(w, s.listed)
+	for _, it := range fresh {
+		m.put(it, s.listed)
 	}
 	for _, k := range gone {
 		m.remove(k, s.listed)
@@ -172,10 +211,10 @@ func (m *Mirror) replace(module string, kinds []string, encoded map[plugin.Key]*
 
 // Got takes one resource that was looked at alone.
 func (m *Mirror) Got(module string, k plugin.Key, r plugin.Resource, found bool) {
-	var w *wire.Resource
+	var it *item
 	if found {
 		var err error
-		if w, err = m.encode(module, r); err != nil || w.Key != k {
+		if it, err = encode(module, r); err != nil || it.Key != k {
 			m.log.Warn("resource left out", "module", module, "key", k, "err", err)
 			return
 		}
@@ -185,8 +224,8 @@ func (m *Mirror) Got(module string, k plugin.Key, r plugin.Resource, found bool)
 		case old != nil && old.Source != module:
 			m.log.Warn("resource left out: it is another module's", "module", module, "key", k, "of", old.Source)
 			return
-		case w != nil:
-			m.put(w, true)
+		case it != nil:
+			m.put(it, true)
 		default:
 			m.remove(k, true)
 		}
@@ -241,25 +280,32 @@ func (m *Mirror) kind(name string) *kind {
 }
 
 // put adds or replaces a resource. known: what is new now has really come now.
-func (m *Mirror) put(w *wire.Resource, known bool) {
-	hash := w.Hash()
-	d := &m.kind(w.Kind).digest
-	old := m.resources[w.Key]
-	if old != nil {
-		before := old.Hash()
-		if before == hash && old.Source == w.Source {
-			return
-		}
-		d.Remove(before)
-		w.Generation = old.Generation
-		m.tellChange(old, w)
-	} else if known {
-		m.note(w.Kind, wire.Event{Type: "created", About: w.Key, Name: w.Name, Detail: stateOf(w.Spec).String()})
+func (m *Mirror) put(it *item, known bool) {
+	old := m.resources[it.Key]
+	if it == old {
+		return
 	}
-	w.Generation++
-	d.Add(hash)
-	m.resources[w.Key] = w
-	m.mark(w.Key)
+	fresh := *it
+	fresh.Generation = 0
+	d := &m.kind(it.Kind).digest
+	switch {
+	case old == nil && known:
+		m.note(it.Kind, wire.Event{Type: "created", About: it.Key, Name: it.Name, Detail: stateOf(it.Spec).String()})
+	case old == nil:
+	case old.hash == it.hash && old.Source == it.Source:
+		same := *old
+		same.spec = it.spec // compared the next time, and the old one let go
+		m.resources[it.Key] = &same
+		return
+	default:
+		d.Remove(old.hash)
+		fresh.Generation = old.Generation
+		m.tellChange(&old.Resource, &fresh.Resource)
+	}
+	fresh.Generation++
+	d.Add(it.hash)
+	m.resources[it.Key] = &fresh
+	m.mark(it.Key)
 }
 
 func (m *Mirror) remove(k plugin.Key, known bool) {
@@ -267,7 +313,7 @@ func (m *Mirror) remove(k plugin.Key, known bool) {
 	if old == nil {
 		return
 	}
-	m.kind(k.Kind).digest.Remove(old.Hash())
+	m.kind(k.Kind).digest.Remove(old.hash)
 	delete(m.resources, k)
 	m.mark(k)
 	if known {
@@ -350,7 +396,7 @@ func (m *Mirror) all(name string) []wire.Resource {
 	var out []wire.Resource
 	for k, r := range m.resources {
 		if k.Kind == name {
-			out = append(out, *r)
+			out = append(out, r.Resource)
 		}
 	}
 	slices.SortFunc(out, func(a, b wire.Resource) int { return cmp.Compare(a.ID, b.ID) })
@@ -373,7 +419,7 @@ func (m *Mirror) Get(k plugin.Key) (wire.Resource, bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	if r := m.resources[k]; r != nil {
-		return *r, true
+		return r.Resource, true
 	}
 	return wire.Resource{}, false
 }

@@ -58,6 +58,48 @@ func TestOnlyDifferencesAreMarked(t *testing.T) {
 	}
 }
 
+func TestChangeIsSeenWhereverItIs(t *testing.T) {
+	type inner struct{ A []string }
+	live := &spec{N: 1}
+	base := func() plugin.Resource {
+		return plugin.Resource{Key: plugin.Key{Kind: "vm", ID: "1"}, Name: "n", Spec: struct{ In *inner }{&inner{[]string{"a"}}}}
+	}
+	for name, test := range map[string]struct {
+		change func(*plugin.Resource)
+		seen   bool
+	}{
+		"nothing":              {func(*plugin.Resource) {}, false},
+		"a name":               {func(r *plugin.Resource) { r.Name = "m" }, true},
+		"a parent":             {func(r *plugin.Resource) { r.Parent = plugin.Key{Kind: "host", ID: "h"} }, true},
+		"ext":                  {func(r *plugin.Resource) { r.Ext = map[string]any{"d/a": 1} }, true},
+		"deep":                 {func(r *plugin.Resource) { r.Spec = struct{ In *inner }{&inner{[]string{"b"}}} }, true},
+		"the type alone":       {func(r *plugin.Resource) { r.Spec = map[string]any{"In": inner{[]string{"a"}}} }, false},
+		"a spec behind itself": {func(r *plugin.Resource) { r.Spec = live }, true},
+	} {
+		m := mirror.New(mirror.Options{})
+		list := func(r plugin.Resource) uint64 {
+			m.Listed("a", []string{"vm"}, []plugin.Resource{r})
+			got, _ := m.Get(r.Key)
+			return got.Generation
+		}
+		list(base())
+		r := base()
+		test.change(&r)
+		if g := list(r); (g == 2) != test.seen || list(r) != g {
+			t.Errorf("%s: generation %d after a change, %d when listed again", name, g, list(r))
+		}
+		if r.Spec == live {
+			live.N++
+			if g := list(r); g != 3 {
+				t.Errorf("what is behind a pointer changed: generation %d, want 3", g)
+			}
+		}
+		if g := list(base()); (g == 1) == test.seen {
+			t.Errorf("%s: generation %d after a change back", name, g)
+		}
+	}
+}
+
 func TestSourcesOwnTheirResources(t *testing.T) {
 	m := mirror.New(mirror.Options{})
 	m.Listed("a", []string{"vm"}, many(2))
@@ -185,5 +227,16 @@ func TestEpochGrowsWithEachStart(t *testing.T) {
 	}
 	if got, err := mirror.NextEpoch(dir); err == nil {
 		t.Errorf("epoch %d from rubbish: an epoch must never go back", got)
+	}
+}
+
+// BenchmarkUnchangedList is what a host at rest does each minute.
+func BenchmarkUnchangedList(b *testing.B) {
+	m := mirror.New(mirror.Options{})
+	rs := many(1000)
+	m.Listed("libvirt", []string{"vm"}, rs)
+	b.ReportAllocs()
+	for b.Loop() {
+		m.Listed("libvirt", []string{"vm"}, rs)
 	}
 }

@@ -91,7 +91,7 @@ func (w *Watch) Take(size int) Changes {
 		delete(w.keys, k)
 		kinds[k.Kind] = struct{}{}
 		if r := w.m.resources[k]; r != nil {
-			c.Upserts = append(c.Upserts, *r)
+			c.Upserts = append(c.Upserts, r.Resource)
 			size -= len(r.Spec) + len(r.Ext) + 300
 		} else {
 			c.Deletes = append(c.Deletes, k)

@@ -29,7 +29,7 @@ func (t *talk) run(ctx context.Context) error {
 	}
 	check := time.NewTimer(recheck)
 	defer check.Stop()
-	alive := time.NewTicker(5 * time.Second)
+	alive := time.NewTicker(aliveEvery)
 	defer alive.Stop()
 	usage := time.NewTimer(max(t.usage, time.Second))
 	defer usage.Stop()

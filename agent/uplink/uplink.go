@@ -36,7 +36,8 @@ const (
 	recheck        = 10 * time.Minute
 	retry          = time.Second // after an error, on the same session
 	eventsAtOnce   = 200
-	eventsPause    = time.Second // between batches of history, for company
+	eventsPause    = time.Second      // between batches of history, for company
+	aliveEvery     = 30 * time.Second // between signs of life of a loop with nothing to do
 )
 
 // Uplink talks to the deployment unit. Make it with New.
@@ -132,7 +133,7 @@ func (u *Uplink) Run(ctx context.Context) error {
 	wg.Go(func() { _ = u.o.Keeper.Run(ctx) })
 	defer wg.Wait()
 	defer u.client.CloseIdleConnections()
-	alive := time.NewTicker(5 * time.Second)
+	alive := time.NewTicker(aliveEvery)
 	defer alive.Stop()
 	for {
 		u.o.Tick()

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 
@@ -45,6 +46,11 @@ const (
 	gcPercent   = 50
 	memoryLimit = 160 << 20
 )
+
+// One processor at a time is all that the daemon takes: the others are the
+// guests'. What it does waits far more than it computes, and to spread that over
+// many processors wakes threads for every answer of libvirt.
+const processors = 1
 
 // errUsage is wrong usage, which has been explained.
 var errUsage = errors.New("wrong usage")
@@ -150,6 +156,9 @@ func run(ctx context.Context, c *command) error {
 		debug.SetGCPercent(gcPercent)
 	}
 	debug.SetMemoryLimit(memoryLimit)
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(processors)
+	}
 	a, err := agent.New(c.config)
 	if err != nil {
 		return err
