@@ -13,7 +13,7 @@ const maxBatch = 128 << 10
 // outbox holds what waits for the agent, and cuts deltas when there is room in
 // the window. It never holds more than one call found.
 type outbox struct {
-	control []protocol.Frame // hello and pongs
+	control []protocol.Frame // hello, then pongs, of which the oldest gives way
 	status  *protocol.Status // the newest only
 	event   *protocol.Event
 
@@ -35,6 +35,15 @@ func (o *outbox) put(whole bool, upserts []protocol.Resource, deletes []protocol
 	o.whole, o.begun, o.count = whole, false, len(upserts)
 	o.upserts, o.deletes = upserts, deletes
 	o.waiting = whole || len(upserts) > 0 || len(deletes) > 0
+}
+
+// pong answers a ping.
+func (o *outbox) pong(p *protocol.Ping) {
+	const most = 16
+	if n := len(o.control); n == most {
+		o.control = append(o.control[:1], o.control[2:]...) // not the first, which may be the hello
+	}
+	o.control = append(o.control, protocol.Frame{Pong: p})
 }
 
 // pending reports whether deltas wait.

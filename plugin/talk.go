@@ -19,7 +19,6 @@ const (
 	defaultInterval = time.Minute
 	leaving         = 700 * time.Millisecond // that calls have to return when the agent has gone
 	lastWords       = 500 * time.Millisecond // that a last status has to get out
-	controlQueue    = 16                     // answers waiting for the agent; more pings than that get none
 )
 
 // conversation is one connection to the agent. Its loop waits for nothing but
@@ -75,7 +74,7 @@ func talk(ctx context.Context, p *program, conn io.ReadWriteCloser, log *slog.Lo
 	var wg sync.WaitGroup
 	wg.Go(func() { c.readAll(ctx, conn) })
 	wg.Go(func() { c.writeAll(ctx, conn) })
-	c.send.control = append(c.send.control, protocol.Frame{Hello: &p.hello})
+	c.send.control = []protocol.Frame{{Hello: &p.hello}}
 	code := c.loop(ctx, &wg)
 	cancel()
 	_ = conn.Close() // wakes the reader; there is nobody to tell of an error
@@ -205,9 +204,7 @@ func (c *conversation) gone() int {
 func (c *conversation) take(ctx context.Context, wg *sync.WaitGroup, f protocol.Frame) bool {
 	switch {
 	case f.Ping != nil:
-		if len(c.send.control) < controlQueue {
-			c.send.control = append(c.send.control, protocol.Frame{Pong: f.Ping})
-		}
+		c.send.pong(f.Ping)
 	case f.Ack != nil:
 		c.send.ack(f.Ack.Seq)
 	case f.Welcome != nil && c.plan.interval == 0:
