@@ -123,6 +123,9 @@ func (p Plugin[C]) program() *program {
 	if err := g.hello.Validate(); err != nil {
 		panic(err.Error()) // a mistake in main
 	}
+	if n := len(encoded(g.hello)); n > protocol.MaxShort-1024 {
+		panic(fmt.Sprintf("plugin %s: the schemas of its kinds and configuration have %d bytes, more than a hello may have", p.Name, n))
+	}
 	g.open = func(ctx context.Context, raw json.RawMessage) (Source, error) {
 		config := p.Config
 		if len(raw) > 0 {

@@ -62,7 +62,7 @@ func TestBrokenPlugins(t *testing.T) {
 func brokenOptions(t *testing.T, binary, mode string) Options {
 	file := filepath.Join(t.TempDir(), "break")
 	return Options{
-		Command: []string{binary, mode}, Env: []string{"BREAK=" + file}, Slack: 6 * time.Second, MaxMemory: 60 << 20,
+		Command: []string{binary, mode}, Env: []string{"BREAK=" + file}, Slack: 4 * time.Second, MaxMemory: 60 << 20,
 		// Many plugins share few processors here, so what is busy gets a part of one.
 		MaxProcessor: 0.15,
 		BreakList: func() (func(), error) {

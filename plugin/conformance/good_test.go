@@ -1,9 +1,9 @@
 package conformance
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -141,19 +141,79 @@ func TestTheGuidesGoPluginPasses(t *testing.T) {
 	})
 }
 
+// TestAThousandResourcesAreCheap holds the SDK to what it may cost a host.
+func TestAThousandResourcesAreCheap(t *testing.T) {
+	t.Parallel()
+	binary := filepath.Join(t.TempDir(), "thousand")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags=-s -w", "-o", binary, "./testdata/thousand")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	r := passes(t, Options{Command: []string{binary}, MaxMemory: 8 << 20}, RuleErrors)
+	if r.Resources != 1000 {
+		t.Errorf("%d resources, want 1000", r.Resources)
+	}
+}
+
 func TestTheGuidesPythonPluginPasses(t *testing.T) {
 	t.Parallel()
-	code, lines := example(t, "python")
-	if lines > 20 {
+	if _, lines := example(t, "python"); lines > 20 {
 		t.Errorf("the example has %d lines, want at most 20", lines)
 	}
+	dir, breakList := directory(t)
+	passes(t, Options{Command: pythonExample(t), Config: config(t, dir), BreakList: breakList},
+		RuleSpecs, RuleDefaults, RuleUnknownKey)
+}
+
+// TestTheGuidesPythonPluginServesASession holds it with the host's real end.
+func TestTheGuidesPythonPluginServesASession(t *testing.T) {
+	t.Parallel()
+	dir, _ := directory(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	k := &kit{opt: Options{Command: pythonExample(t)}}
+	c, err := k.start(ctx, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	batches := make(chan protocol.Batch, 10)
+	s, err := protocol.Open(ctx, c.conn, protocol.Options{
+		Agent: "test", Interval: 50 * time.Millisecond,
+		Admit: func(protocol.Hello) (json.RawMessage, error) { return config(t, dir), nil },
+		Apply: func(b protocol.Batch) error { batches <- b; return nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(run) }()
+	if b := <-batches; !b.Whole || len(b.Upserts) != 3 {
+		t.Errorf("first came %+v, want a snapshot of three", b)
+	}
+	write(t, filepath.Join(dir, "d"), "new")
+	if b := <-batches; len(b.Upserts) != 4 {
+		t.Errorf("after a new file came %+v, want four", b)
+	}
+	stop()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("Run: %v, want %v", err, context.Canceled)
+	}
+	if !c.ends(10 * time.Second) {
+		t.Error("the plugin is still there after the session")
+	}
+}
+
+// pythonExample returns the command of the guide's Python example.
+func pythonExample(t *testing.T) []string {
+	t.Helper()
 	python, err := exec.LookPath("python3")
-	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
 		t.Skip("no python3 here: packaging/deps.sh installs it")
 	}
+	code, _ := example(t, "python")
 	file := filepath.Join(t.TempDir(), "files.py")
 	write(t, file, code)
-	dir, breakList := directory(t)
-	passes(t, Options{Command: []string{python, file}, Config: config(t, dir), BreakList: breakList},
-		RuleSpecs, RuleDefaults, RuleUnknownKey)
+	return []string{python, file}
 }

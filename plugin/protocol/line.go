@@ -23,6 +23,7 @@ type Reader struct {
 
 	buf        []byte // of which [start:end) is unread
 	start, end int
+	line       int // bytes of the last line
 }
 
 // NewReader returns a reader of lines of at most max bytes, newline included;
@@ -37,43 +38,61 @@ func NewReader(src io.Reader, maxLine int) *Reader {
 // Line returns the next line that is not blank, without its newline. It is
 // valid until the next call. A line that ends without a newline is lost with
 // its sender: io.ErrUnexpectedEOF.
-func (r *Reader) Line() ([]byte, error) {
+func (r *Reader) Line() ([]byte, error) { return r.next(r.max) }
+
+// next returns the next line of at most most bytes that is not blank.
+func (r *Reader) next(most int) ([]byte, error) {
 	for {
-		line, err := r.next()
+		line, err := r.fill(most)
 		if err != nil {
 			return nil, err
 		}
+		r.line = len(line) + 1
 		if line = bytes.TrimSpace(line); len(line) > 0 {
 			return line, nil
 		}
 	}
 }
 
-func (r *Reader) next() ([]byte, error) {
+// fill reads one line of at most most bytes. What it has read of a longer one
+// stays in the buffer.
+func (r *Reader) fill(most int) ([]byte, error) {
 	if r.start == r.end && len(r.buf) > keptBuffer {
 		r.buf, r.start, r.end = nil, 0, 0
 	}
 	for scanned := r.start; ; {
 		if i := bytes.IndexByte(r.buf[scanned:r.end], '\n'); i >= 0 {
 			line := r.buf[r.start : scanned+i]
-			r.start = scanned + i + 1
-			if len(line) >= r.max {
+			if len(line) >= most {
 				return nil, ErrLineTooLong
 			}
+			r.start = scanned + i + 1
 			return line, nil
 		}
-		if r.end-r.start >= r.max {
+		if r.end-r.start >= most {
 			return nil, ErrLineTooLong
 		}
-		r.makeRoom()
-		scanned = r.end
+		unread := r.end - r.start
+		if err := r.read(); err != nil {
+			return nil, err
+		}
+		scanned = r.start + unread
+	}
+}
+
+// read reads more into the buffer, which may move.
+func (r *Reader) read() error {
+	r.makeRoom()
+	for {
 		n, err := r.src.Read(r.buf[r.end:])
 		r.end += n
-		if n == 0 && err != nil {
-			if errors.Is(err, io.EOF) && r.end > r.start {
-				err = io.ErrUnexpectedEOF
-			}
-			return nil, err
+		switch {
+		case n > 0:
+			return nil
+		case errors.Is(err, io.EOF) && r.end > r.start:
+			return io.ErrUnexpectedEOF
+		case err != nil:
+			return err
 		}
 	}
 }
@@ -100,10 +119,12 @@ func (r *Reader) makeRoom() {
 // Frame reads the next frame, unknown ones included, which are empty. An error
 // that is a [*Violation] is the sender's fault.
 func (r *Reader) Frame() (Frame, error) {
-	line, err := r.Line()
+	line, err := r.next(min(r.max, MaxShort))
 	switch {
-	case errors.Is(err, ErrLineTooLong):
+	case errors.Is(err, ErrLineTooLong) && r.max <= MaxShort:
 		return Frame{}, violation(RuleLineSize, "a line has more than %d bytes", r.max)
+	case errors.Is(err, ErrLineTooLong):
+		return r.long()
 	case err != nil:
 		return Frame{}, err
 	}
@@ -118,6 +139,9 @@ func ParseFrame(line []byte) (Frame, error) {
 	}
 	if line = bytes.TrimSpace(line); len(line) == 0 || line[0] != '{' {
 		return f, violation(RuleJSON, "a line is no JSON object: %.80q", line)
+	}
+	if countElements(line) > MaxElements+100 {
+		return f, violation(RuleSize, "a list in a message has more than %d elements", MaxElements)
 	}
 	if err := json.Unmarshal(line, &f); err != nil {
 		return Frame{}, violation(RuleJSON, "a line does not decode: %v", err)
@@ -163,7 +187,7 @@ func (w *Writer) Frame(f Frame) error {
 	if err := enc.Encode(f); err != nil {
 		return fmt.Errorf("encode a frame: %w", err)
 	}
-	if w.buf.Len() > MaxLine {
+	if n := w.buf.Len(); n > MaxLine || n > MaxShort && f.Delta == nil {
 		return ErrLineTooLong
 	}
 	_, err := w.dst.Write(w.buf.Bytes())

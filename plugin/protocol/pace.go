@@ -10,7 +10,7 @@ import (
 const (
 	lineRate  = 200     // a second,
 	lineBurst = 20_000  // and as many as these at once
-	byteRate  = 1 << 20 // a second, and what two snapshots take at once
+	byteRate  = 1 << 20 // a second, and two snapshots and a line at once
 )
 
 // pace says how long to leave a plugin waiting that sends too much. A plugin
@@ -21,7 +21,7 @@ type pace struct {
 }
 
 func newPace(l Limits) pace {
-	burst := float64(2*l.MaxBytes + 2*l.MaxLine)
+	burst := float64(2*l.MaxBytes + l.MaxLine)
 	return pace{
 		lines: bucket{rate: lineRate, burst: lineBurst, tokens: lineBurst},
 		bytes: bucket{rate: byteRate, burst: burst, tokens: burst},

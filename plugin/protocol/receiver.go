@@ -8,28 +8,29 @@ import (
 type Limits struct {
 	// MaxLine bounds a line in bytes; 0 means the protocol's MaxLine, 4 MiB.
 	MaxLine int
-	// MaxResources bounds how many resources are in force; 0 means 20,000.
+	// MaxResources bounds how many resources are in force; 0 means 10,000.
 	MaxResources int
 	// MaxBytes bounds the bytes of all resources in force, each counted with
-	// what it is encoded to plus ResourceOverhead; 0 means 4 MiB: about 4,000
-	// VMs, or 10,000 small things. While a new snapshot comes in, the host
-	// holds as much once more.
+	// its text plus ResourceOverhead; 0 means 2 MiB: about 2,000 VMs, or 5,000
+	// smaller things. While a new snapshot comes in, a host holds as much once
+	// more; with the collector's share a hostile plugin costs it some 8 MiB. A
+	// host raises the limit for a plugin that has more to say.
 	MaxBytes int
 }
 
 // ResourceOverhead is what a resource counts against MaxBytes beyond its text:
 // roughly what it costs in memory, so that many tiny ones are not free.
-const ResourceOverhead = 256
+const ResourceOverhead = 192
 
 func (l Limits) withDefaults() Limits {
 	if l.MaxLine <= 0 {
 		l.MaxLine = MaxLine
 	}
 	if l.MaxResources <= 0 {
-		l.MaxResources = 20_000
+		l.MaxResources = 10_000
 	}
 	if l.MaxBytes <= 0 {
-		l.MaxBytes = 4 << 20
+		l.MaxBytes = 2 << 20
 	}
 	return l
 }
@@ -82,6 +83,9 @@ func (r *Receiver) Seq() uint64 { return r.seq }
 // Delta takes one delta in. It returns false while a snapshot is unfinished:
 // there is nothing to apply yet. After an error the receiver is of no use.
 func (r *Receiver) Delta(d *Delta) (Batch, bool, error) {
+	if n := len(d.Upserts) + len(d.Deletes); n > MaxElements {
+		return Batch{}, false, violation(RuleSize, "delta %d has %d resources and keys, more than %d", d.Seq, n, MaxElements)
+	}
 	if d.Seq != r.seq+1 {
 		return Batch{}, false, violation(RuleSeq, "delta.seq is %d after %d", d.Seq, r.seq)
 	}
@@ -114,7 +118,11 @@ func (r *Receiver) part(d *Delta) (Batch, bool, error) {
 	if err := r.fits(&s.tally); err != nil {
 		return Batch{}, false, err
 	}
-	s.resources = append(s.resources, d.Upserts...)
+	if s.resources == nil {
+		s.resources = d.Upserts // most snapshots are small, and these are nobody else's
+	} else {
+		s.resources = append(s.resources, d.Upserts...)
+	}
 	if !d.End {
 		return Batch{}, false, nil
 	}
@@ -202,10 +210,10 @@ func (r *Receiver) hash(k Key) uint64 {
 
 func (r *Receiver) fits(t *tally) error {
 	if n := len(t.sizes); n > r.limits.MaxResources {
-		return violation(RuleSize, "it lists more than %d resources", r.limits.MaxResources)
+		return violation(RuleSize, "it lists more than the %d resources that its host allows", r.limits.MaxResources)
 	}
 	if t.bytes > r.limits.MaxBytes {
-		return violation(RuleSize, "its %d resources count more than %d bytes", len(t.sizes), r.limits.MaxBytes)
+		return violation(RuleSize, "its %d resources count more than the %d bytes that its host allows", len(t.sizes), r.limits.MaxBytes)
 	}
 	return nil
 }

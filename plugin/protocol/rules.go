@@ -46,7 +46,7 @@ const (
 	maxName   = 255
 	maxSpec   = 256 << 10
 	maxExt    = 16 << 10
-	maxSchema = 256 << 10
+	maxSchema = 64 << 10
 	maxKinds  = 64
 )
 

@@ -247,21 +247,14 @@ func (s *Session) explain(ctx context.Context, err error) error {
 
 func (s *Session) read() error {
 	for {
-		line, err := s.in.Line()
-		if errors.Is(err, ErrLineTooLong) {
-			return violation(RuleLineSize, "a line has more than %d bytes", s.opt.Limits.MaxLine)
-		}
+		f, err := s.in.Frame()
 		if err != nil {
-			return err
-		}
-		if err := s.slowDown(len(line)); err != nil {
 			return err
 		}
 		if s.stopping.Load() {
 			continue // only its end counts now
 		}
-		f, err := ParseFrame(line)
-		if err != nil {
+		if err := s.slowDown(s.in.line); err != nil {
 			return err
 		}
 		if err := s.take(f); err != nil {
