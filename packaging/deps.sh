@@ -17,7 +17,7 @@ if command -v apt-get >/dev/null 2>&1; then
 	apt-get update -q
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
 		libvirt-daemon libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients \
-		qemu-system-x86 openvswitch-switch openvswitch-common iproute2 gcc libc6-dev python3-minimal
+		qemu-system-x86 openvswitch-switch openvswitch-common iproute2 gcc libc6-dev python3
 elif command -v dnf >/dev/null 2>&1; then
 	dnf install -y libvirt-daemon libvirt-daemon-driver-qemu libvirt-daemon-driver-storage \
 		libvirt-daemon-driver-network libvirt-client qemu-kvm openvswitch iproute gcc python3

@@ -9,7 +9,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -131,6 +133,51 @@ func TestNotifierTellsSystemd(t *testing.T) {
 	none := newNotifier(func(string) string { return "" })
 	none.tell("READY=1")
 	none.close()
+}
+
+// TestTheWatchdogHearsNothingOfASourceThatHangs so that systemd restarts it.
+func TestTheWatchdogHearsNothingOfASourceThatHangs(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_DGRAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(fd)
+	if err := syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}); err != nil {
+		t.Fatal(err)
+	}
+	heard := func() map[string]int {
+		said := make(map[string]int)
+		for buf := make([]byte, 100); ; {
+			n, _, err := syscall.Recvfrom(fd, buf, syscall.MSG_DONTWAIT)
+			if err != nil {
+				return said
+			}
+			said[string(buf[:n])]++
+		}
+	}
+	t.Setenv("NOTIFY_SOCKET", path)
+	t.Setenv("WATCHDOG_USEC", "30000000")
+	t.Setenv("WATCHDOG_PID", "")
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{}
+		a := start(t, w, "")
+		a.after(25 * time.Second)
+		if got := heard(); got["READY=1"] != 1 || got["WATCHDOG=1"] != 2 {
+			t.Errorf("in 25s systemd heard %v, want one READY and two pings", got)
+		}
+		w.set(func() { w.hang = make(chan struct{}) })
+		a.after(time.Minute)
+		heard()
+		if a.after(10 * time.Minute); len(heard()) > 0 {
+			t.Error("systemd heard of a source that hangs")
+		}
+		close(w.hang) // its List, which holds the lock
+		a.after(time.Minute)
+		if got := heard(); got["WATCHDOG=1"] < 5 {
+			t.Errorf("after it returned systemd heard %v, want pings", got)
+		}
+	})
 }
 
 func TestLedgerTakesUnchangedResourcesInCheaply(t *testing.T) {

@@ -27,7 +27,7 @@ func TestBrokenPlugins(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "./testdata/broken").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	modes := append([]string{"none"}, variants...)
+	modes := append([]string{"none", "none/noise"}, variants...)
 	for _, rule := range rules {
 		modes = append(modes, string(rule))
 	}
@@ -49,7 +49,7 @@ func TestBrokenPlugins(t *testing.T) {
 			for _, f := range reports[i].Failures() {
 				got = append(got, string(f.Rule))
 			}
-			if mode == "none" && len(got) == 0 || len(got) == 1 && got[0] == want {
+			if want == "none" && len(got) == 0 || len(got) == 1 && got[0] == want {
 				return
 			}
 			var text strings.Builder

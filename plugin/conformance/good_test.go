@@ -189,11 +189,19 @@ func TestTheGuidesPythonPluginServesASession(t *testing.T) {
 	run, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(run) }()
-	if b := <-batches; !b.Whole || len(b.Upserts) != 3 {
+	next := func() (b protocol.Batch) {
+		select {
+		case b = <-batches:
+		case err := <-ended:
+			t.Fatalf("the session ended: %v", err)
+		}
+		return b
+	}
+	if b := next(); !b.Whole || len(b.Upserts) != 3 {
 		t.Errorf("first came %+v, want a snapshot of three", b)
 	}
 	write(t, filepath.Join(dir, "d"), "new")
-	if b := <-batches; len(b.Upserts) != 4 {
+	if b := next(); len(b.Upserts) != 4 {
 		t.Errorf("after a new file came %+v, want four", b)
 	}
 	stop()
