@@ -144,6 +144,9 @@ func isObject(b json.RawMessage) bool {
 // Choose returns the newest protocol number that both ends speak. Its error
 // names both ends and says which of them is too old.
 func Choose(h *Hello, agent string) (int, error) {
+	if len(h.Protocols) == 0 {
+		return 0, violation(RuleHello, "hello.protocols is empty")
+	}
 	best, newest := 0, 0
 	for _, p := range h.Protocols {
 		newest = max(newest, p)

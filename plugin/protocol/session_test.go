@@ -83,6 +83,7 @@ func TestSessionRefusesAtTheDoor(t *testing.T) {
 	}{
 		{"a plugin of the future", `{"hello":{"protocols":[7],"name":"acme","version":"1","kinds":[{"name":"a.b"}]}}`, "upgrade agent 1"},
 		{"an incomplete hello", `{"hello":{"protocols":[1]}}`, "hello.name"},
+		{"an empty one", `{"hello":{}}`, "hello.protocols"},
 		{"another message first", `{"pong":{"nonce":1}}`, "no hello"},
 		{"no JSON", `HTTP/1.1 400 Bad Request`, "no JSON object"},
 		{"a plugin that gives up", `{"status":{"level":"failed","text":"no disk"}}`, "no disk"},
