@@ -174,8 +174,8 @@ func (c *conversation) loop(ctx context.Context, wg *sync.WaitGroup) int {
 			}
 		case <-c.closing:
 			return c.exit
-		case <-c.wrote:
-			return c.exit // nobody reads any more
+		case <-c.wrote: // nobody reads any more, but may have said why
+			return c.hearOut(ctx, wg)
 		case <-ctx.Done():
 			return exitOK // SIGTERM
 		}
@@ -188,6 +188,26 @@ func (c *conversation) flush() {
 	select {
 	case <-c.wrote:
 	case <-c.closing:
+	}
+}
+
+// hearOut takes in what the agent said before it stopped to read, and returns
+// the exit code.
+func (c *conversation) hearOut(ctx context.Context, wg *sync.WaitGroup) int {
+	limit := time.After(lastWords)
+	for {
+		select {
+		case f, ok := <-c.frames:
+			if !ok {
+				return c.gone()
+			}
+			if f.Stop != nil {
+				c.take(ctx, wg, f)
+				return c.exit
+			}
+		case <-limit:
+			return c.exit
+		}
 	}
 }
 
