@@ -53,6 +53,6 @@ func (n *notifier) close() {
 // host with many plugins does: the heap is collected before it has doubled.
 func beThrifty() {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(25)
+		debug.SetGCPercent(20)
 	}
 }

@@ -6,9 +6,10 @@ import (
 	"github.com/openpf9/openpf9/plugin/protocol"
 )
 
-// maxBatch bounds the resources of one delta, in bytes of its line. One resource
-// that is larger goes alone.
-const maxBatch = 128 << 10
+// maxBatch bounds one delta in bytes of its line, well below what the protocol
+// suggests: a line is in memory twice while it is written. One resource that is
+// larger goes alone.
+const maxBatch = 48 << 10
 
 // outbox holds what waits for the agent, and cuts deltas when there is room in
 // the window. It never holds more than one call found.

@@ -63,8 +63,6 @@ func brokenOptions(t *testing.T, binary, mode string) Options {
 	file := filepath.Join(t.TempDir(), "break")
 	return Options{
 		Command: []string{binary, mode}, Env: []string{"BREAK=" + file}, Slack: 4 * time.Second, MaxMemory: 60 << 20,
-		// Many plugins share few processors here, so what is busy gets a part of one.
-		MaxProcessor: 0.15,
 		BreakList: func() (func(), error) {
 			return func() { _ = os.Remove(file) }, os.WriteFile(file, nil, 0o644)
 		},
@@ -126,5 +124,16 @@ func TestTheProtocolsTextHasEveryRule(t *testing.T) {
 		if !strings.Contains(string(text), "| `"+string(rule)+"` |") {
 			t.Errorf("docs/plugin-protocol.md has no line for %s", rule)
 		}
+	}
+}
+
+func TestShareIsOfWhatAThreadCouldHave(t *testing.T) {
+	before := threads{"1": {ran: time.Second}}
+	after := threads{
+		"1": {ran: 1100 * time.Millisecond, waited: 900 * time.Millisecond}, // wanted all
+		"2": {ran: 10 * time.Millisecond, waited: 500 * time.Millisecond},   // wanted little
+	}
+	if got := after.share(before, time.Second); got < 1.0 || got > 1.05 {
+		t.Errorf("share = %v, want 1.02", got)
 	}
 }

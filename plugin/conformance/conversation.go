@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -153,7 +152,7 @@ func (k *kit) specs(c *child) {
 // quiet waits and wants to hear nothing, and looks at what that costs.
 func (k *kit) quiet(c *child) (string, error) {
 	before := c.deltas
-	cpu, began := processorTime(c.cmd.Process.Pid), time.Now()
+	used, began := threadsOf(c.cmd.Process.Pid), time.Now()
 	err := c.until(func() bool { return c.deltas > before }, quietTime)
 	if err == nil {
 		return "", fmt.Errorf("a delta came %v after the last one, and nothing had changed", time.Since(began).Round(time.Millisecond))
@@ -161,7 +160,7 @@ func (k *kit) quiet(c *child) (string, error) {
 	if !errors.Is(err, errTimeout) {
 		return "", err
 	}
-	k.report.Processor = (processorTime(c.cmd.Process.Pid) - cpu).Seconds() / time.Since(began).Seconds()
+	k.report.Processor = threadsOf(c.cmd.Process.Pid).share(used, time.Since(began))
 	text := fmt.Sprintf("%.1f %% of a processor with ten lists a second", 100*k.report.Processor)
 	if k.report.Processor > k.opt.MaxProcessor {
 		k.fail(RuleProcessor, fmt.Sprintf("%s, more than %.0f %%", text, 100*k.opt.MaxProcessor))
@@ -276,36 +275,4 @@ func (k *kit) keepLog(c *child) {
 			k.report.Stderr = strings.TrimSpace(string(b[max(0, len(b)-2000):]))
 		}
 	}
-}
-
-// processorTime is what a process has used so far; 0 if it is gone.
-func processorTime(pid int) time.Duration {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0
-	}
-	_, after, _ := strings.Cut(string(b), ") ") // the name may contain anything
-	fields := strings.Fields(after)
-	if len(fields) < 13 {
-		return 0
-	}
-	user, _ := strconv.ParseInt(fields[11], 10, 64)
-	system, _ := strconv.ParseInt(fields[12], 10, 64)
-	const tick = 10 * time.Millisecond // USER_HZ is 100 on all of Linux's platforms that Go knows
-	return time.Duration(user+system) * tick
-}
-
-// mostResident is the most memory that a process had resident, in bytes.
-func mostResident(pid int) int64 {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(b)) {
-		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			kib, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
-			return kib << 10
-		}
-	}
-	return 0
 }
