@@ -6,6 +6,10 @@
 // The modules built into the agent and the gateway implement the same interface
 // and pass the same conformance kit, package plugintest.
 //
+// A module of its own executable is a plugin: its main function is [Serve],
+// which speaks with the agent. docs/writing-a-plugin.md leads through the first
+// one.
+//
 // The package imports the standard library only, so that a third party takes
 // no dependency of ours.
 package plugin

@@ -70,7 +70,7 @@ func (m *Mirror) redeclare() {
 
 // describe keeps of a declaration what is well formed.
 func describe(k plugin.Kind) *inventory.Kind {
-	d := &inventory.Kind{Version: k.Version, Schema: k.Schema, Columns: k.Columns}
+	d := &inventory.Kind{Version: max(k.Version, 1), Schema: k.Schema, Columns: k.Columns}
 	if err := k.Validate(); err != nil {
 		bare(d, err)
 	}

@@ -70,13 +70,13 @@ func TestDeclarationsAreBounded(t *testing.T) {
 		kinds = append(kinds, plugin.Kind{Name: fmt.Sprintf("com.acme.k%03d", i), Version: 1})
 		names = append(names, kinds[i].Name)
 	}
-	large := json.RawMessage(`"` + strings.Repeat("x", plugin.MaxKindBytes) + `"`)
+	large := json.RawMessage(`{"x":"` + strings.Repeat("x", plugin.MaxKindBytes) + `"}`)
 	m.Declared("a", names, []plugin.Kind{{Name: lun, Version: 1, Schema: large}, {Name: inventory.KindVM, Version: 9}, {Name: tape, Version: 1}})
 	got := declared(t, m)
 	if k := got[lun]; len(got) != 1 || k.Schema != nil || !strings.Contains(k.Problem, "64 KiB") {
 		t.Errorf("declared: %v", got)
 	}
-	grows := json.RawMessage(`"` + strings.Repeat("<", plugin.MaxKindBytes-2) + `"`)
+	grows := json.RawMessage(`{"":"` + strings.Repeat("<", plugin.MaxKindBytes-7) + `"}`)
 	m.Declared("a", names, []plugin.Kind{{Name: lun, Version: 1, Schema: grows}})
 	if k := declared(t, m)[lun]; k.Schema != nil || !strings.Contains(k.Problem, "256 KiB") {
 		t.Errorf("declared: %.200v", k)

@@ -1,0 +1,151 @@
+package plugin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/openpf9/openpf9/plugin/protocol"
+)
+
+// byHand serves who tries the plugin on a terminal: it lists once and prints.
+func byHand(ctx context.Context, p *program, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet(p.hello.Name, flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	asJSON := flags.Bool("json", false, "print one JSON object a line instead of a table")
+	version := flags.Bool("version", false, "print the version and leave")
+	showSchema := flags.Bool("schema", false, "print the JSON Schema of the configuration and leave")
+	config := flags.String("config", "", "read the configuration, a JSON object, from `FILE`; - is standard input")
+	flags.Usage = func() {
+		fmt.Fprintf(stderr, "%s %s is a discovery plugin of openpf9 (%s). The agent starts it with a socket as\n"+
+			"standard input; by hand it lists once and prints what the agent would see.\n\n", p.hello.Name, p.hello.Version, p.hello.SDK)
+		flags.PrintDefaults()
+	}
+	err := flags.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return exitOK
+	case err != nil:
+		return exitError
+	case flags.NArg() > 0:
+		fmt.Fprintf(stderr, "%s: no argument %q is known; see --help\n", p.hello.Name, flags.Arg(0))
+		return exitError
+	case *version:
+		fmt.Fprintf(stdout, "%s %s (%s)\n", p.hello.Name, p.hello.Version, p.hello.SDK)
+		return exitOK
+	case *showSchema:
+		var out bytes.Buffer
+		_ = json.Indent(&out, p.hello.ConfigSchema, "", "  ") // it was encoded here
+		fmt.Fprintln(stdout, out.String())
+		return exitOK
+	}
+	if err := printList(ctx, p, *config, *asJSON, stdin, stdout, stderr); err != nil {
+		fmt.Fprintf(stderr, "%s: %v\n", p.hello.Name, err)
+		if p, ok := errors.AsType[*panicked](err); ok {
+			fmt.Fprintf(stderr, "%s", p.stack)
+			return exitPanic
+		}
+		if isBadConfig(err) {
+			return exitConfig
+		}
+		return exitError
+	}
+	return exitOK
+}
+
+func printList(ctx context.Context, p *program, config string, asJSON bool, stdin io.Reader, stdout, stderr io.Writer) error {
+	raw, err := readConfig(config, stdin)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
+	source, err := p.open(ctx, raw)
+	if err != nil {
+		return err
+	}
+	l := newLedger(p.hello.Kinds)
+	l.begin(true)
+	began := time.Now()
+	if err := l.list(ctx, source); err != nil {
+		return fmt.Errorf("list: %w", err)
+	}
+	took := time.Since(began)
+	rs, _ := l.commit()
+	slices.SortFunc(rs, func(a, b protocol.Resource) int {
+		if c := strings.Compare(a.Kind, b.Kind); c != 0 {
+			return c
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	if asJSON {
+		enc := json.NewEncoder(stdout)
+		enc.SetEscapeHTML(false)
+		for _, r := range rs {
+			if err := enc.Encode(r); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := printTable(stdout, rs); err != nil {
+		return err
+	}
+	fmt.Fprintf(stderr, "%d resources, listed in %v\n", len(rs), took.Round(time.Microsecond))
+	return nil
+}
+
+func printTable(w io.Writer, rs []protocol.Resource) error {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "KIND\tID\tNAME\tSPEC")
+	for _, r := range rs {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", r.Kind, printable(r.ID), printable(r.Name), printable(string(r.Spec)))
+	}
+	return t.Flush()
+}
+
+// printable keeps control characters, which may come from anywhere, off a
+// terminal, and what is long short.
+func printable(s string) string {
+	const most = 80
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			return '?'
+		}
+		return r
+	}, s)
+	if rs := []rune(s); len(rs) > most {
+		return string(rs[:most-1]) + "…"
+	}
+	return s
+}
+
+// readConfig reads a configuration; name "" is none.
+func readConfig(name string, stdin io.Reader) (json.RawMessage, error) {
+	switch name {
+	case "":
+		return nil, nil
+	case "-":
+	default:
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, badConfig{err}
+		}
+		defer f.Close()
+		stdin = f
+	}
+	b, err := io.ReadAll(io.LimitReader(stdin, 1<<20))
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	return b, nil
+}

@@ -1,0 +1,278 @@
+package conformance
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/openpf9/openpf9/plugin/inventory"
+	"github.com/openpf9/openpf9/plugin/protocol"
+	"github.com/openpf9/openpf9/plugin/schema"
+)
+
+const (
+	fastInterval = 100 * time.Millisecond // between lists, to see in a second what else takes a minute
+	quietTime    = time.Second
+)
+
+// meet hears the first hello and judges it.
+func (k *kit) meet(c *child) bool {
+	if err := c.readHello(helloTime + k.opt.Slack); err != nil {
+		if errors.Is(err, errTimeout) {
+			err = fmt.Errorf("no hello within %v", helloTime+k.opt.Slack)
+		}
+		k.breach(RuleHelloInTime, err)
+		return false
+	}
+	took := time.Since(c.began)
+	k.hello = c.hello
+	k.report.Plugin, k.report.Version, k.report.SDK, k.report.Hello = c.hello.Name, c.hello.Version, c.hello.SDK, took
+	k.ok(RuleHelloInTime, took.Round(100*time.Microsecond).String())
+	if err := c.hello.Validate(); err != nil {
+		k.breach(protocol.RuleHello, err)
+		return false
+	}
+	k.ok(protocol.RuleHello, fmt.Sprintf("%s %s, %d kinds", c.hello.Name, c.hello.Version, len(c.hello.Kinds)))
+	n, err := protocol.Choose(&c.hello, "this kit")
+	if err != nil {
+		k.breach(protocol.RuleProtocol, err)
+		return false
+	}
+	k.ok(protocol.RuleProtocol, strconv.Itoa(n))
+	return true
+}
+
+// conversation is what an agent and a good plugin do all day. It reports whether
+// the plugin keeps to the protocol as far as to be worth more.
+func (k *kit) conversation(c *child) bool {
+	defer k.keepLog(c)
+	began := time.Now()
+	if err := k.welcomeAndList(c, k.opt.Config); err != nil {
+		k.breach(RuleFirstSnapshot, err)
+		return false
+	}
+	k.report.Snapshot, k.report.Resources = time.Since(began), len(c.state)
+	k.ok(RuleFirstSnapshot, fmt.Sprintf("%d resources after %v", len(c.state), k.report.Snapshot.Round(100*time.Microsecond)))
+	k.keys = make(map[protocol.Key]bool)
+	for key := range c.state {
+		k.keys[key] = true
+	}
+	k.specs(c)
+	for _, step := range []struct {
+		rule protocol.Rule
+		run  func(*child) (string, error)
+	}{
+		{RuleQuiet, k.quiet},
+		{RulePong, k.pong},
+		{RuleUnknown, k.unknown},
+		{RuleResync, k.resync},
+	} {
+		seen, err := step.run(c)
+		if err != nil {
+			k.breach(step.rule, err)
+			if _, broken := errors.AsType[*protocol.Violation](err); broken || errors.Is(err, errGone) {
+				return !broken
+			}
+			continue
+		}
+		k.ok(step.rule, seen)
+	}
+	k.memory(c)
+	_ = c.conn.Close()
+	k.leftIn(c, RuleGone, "the agent closed the connection")
+	k.stdout(c)
+	return true
+}
+
+// welcomeAndList welcomes the plugin and waits for its first snapshot.
+func (k *kit) welcomeAndList(c *child, config json.RawMessage) error {
+	if err := k.welcome(c, config, protocol.Window); err != nil {
+		return err
+	}
+	err := c.until(func() bool { return c.wholes > 0 || c.status.Level == protocol.Failed }, firstTime+k.opt.Slack)
+	switch {
+	case errors.Is(err, errTimeout):
+		return fmt.Errorf("no complete list within %v; its status is %s %s", firstTime+k.opt.Slack, c.status.Level, c.status.Text)
+	case err != nil:
+		return err
+	case c.status.Level == protocol.Failed:
+		return fmt.Errorf("the plugin gives up: %s", c.status.Text)
+	}
+	return nil
+}
+
+func (k *kit) welcome(c *child, config json.RawMessage, window int) error {
+	n, err := protocol.Choose(&c.hello, "this kit")
+	if err != nil {
+		return err
+	}
+	return c.send(protocol.Frame{Welcome: &protocol.Welcome{
+		Protocol: n, Window: window, IntervalMS: fastInterval.Milliseconds(), Config: config, Agent: "conformance kit",
+	}})
+}
+
+// specs holds specs to the published schema of their kind, or to the plugin's.
+func (k *kit) specs(c *child) {
+	schemas := make(map[string]*schema.Schema)
+	for _, kind := range c.hello.Kinds {
+		switch zero := inventory.Spec(kind.Name); {
+		case zero != nil:
+			schemas[kind.Name] = schema.Of(zero)
+		case len(kind.Schema) > 0:
+			s, err := schema.Parse(kind.Schema)
+			if err != nil {
+				k.fail(RuleSpecs, fmt.Sprintf("the schema of %s: %v", kind.Name, err))
+				return
+			}
+			schemas[kind.Name] = s
+		}
+	}
+	checked := 0
+	for key, r := range c.state {
+		s := schemas[key.Kind]
+		if s == nil {
+			continue
+		}
+		if err := s.Validate("spec", r.Spec); err != nil {
+			k.fail(RuleSpecs, fmt.Sprintf("%s %s: %v", key.Kind, key.ID, err))
+			return
+		}
+		checked++
+	}
+	if checked == 0 {
+		k.skip(RuleSpecs, "no resource of a kind with a published schema")
+		return
+	}
+	k.ok(RuleSpecs, fmt.Sprintf("%d specs", checked))
+}
+
+// quiet waits and wants to hear nothing, and looks at what that costs.
+func (k *kit) quiet(c *child) (string, error) {
+	before := c.deltas
+	used, began := threadsOf(c.cmd.Process.Pid), time.Now()
+	err := c.until(func() bool { return c.deltas > before }, quietTime)
+	if err == nil {
+		return "", fmt.Errorf("a delta came %v after the last one, and nothing had changed", time.Since(began).Round(time.Millisecond))
+	}
+	if !errors.Is(err, errTimeout) {
+		return "", err
+	}
+	k.report.Processor = threadsOf(c.cmd.Process.Pid).share(used, time.Since(began))
+	text := fmt.Sprintf("%.1f %% of a processor with ten lists a second", 100*k.report.Processor)
+	if k.report.Processor > k.opt.MaxProcessor {
+		k.fail(RuleProcessor, fmt.Sprintf("%s, more than %.0f %%", text, 100*k.opt.MaxProcessor))
+	} else {
+		k.ok(RuleProcessor, text)
+	}
+	return fmt.Sprintf("for %v, listing each %v", quietTime, fastInterval), nil
+}
+
+func (k *kit) pong(c *child) (string, error) {
+	began := time.Now()
+	if err := c.ping(answerTime + k.opt.Slack); err != nil {
+		if errors.Is(err, errTimeout) {
+			err = fmt.Errorf("no pong with the ping's nonce within %v", answerTime+k.opt.Slack)
+		}
+		return "", err
+	}
+	return time.Since(began).Round(100 * time.Microsecond).String(), nil
+}
+
+// unknown says what a later protocol may say.
+func (k *kit) unknown(c *child) (string, error) {
+	later := `{"rumour":{"seq":7,"of":["x",{"y":null}]}}` + "\n" + `{}` + "\n" +
+		`{"ack":{"seq":` + strconv.FormatUint(c.receiver.Seq(), 10) + `,"later":[1]},"trace":"x"}` + "\n" +
+		`{"refresh":{"keys":[],"later":{}}}` + "\n"
+	if err := c.sendRaw([]byte(later)); err != nil {
+		return "", errGone
+	}
+	if k.broken(RulePong) {
+		return "sent; the plugin answers no ping to tell more", nil
+	}
+	if err := c.ping(answerTime + k.opt.Slack); err != nil {
+		return "", fmt.Errorf("after messages and keys of a later time: %w", err)
+	}
+	return "", nil
+}
+
+func (k *kit) resync(c *child) (string, error) {
+	wholes := c.wholes
+	if err := c.send(protocol.Frame{Resync: &protocol.Resync{Reason: "check"}}); err != nil {
+		return "", err
+	}
+	if err := c.until(func() bool { return c.wholes > wholes }, leaveTime+k.opt.Slack); err != nil {
+		if errors.Is(err, errTimeout) {
+			err = fmt.Errorf("no snapshot within %v", leaveTime+k.opt.Slack)
+		}
+		return "", err
+	}
+	if missing, extra := k.differs(c); missing+extra > 0 {
+		return "", fmt.Errorf("the snapshot lacks %d of the first list's resources and has %d others", missing, extra)
+	}
+	return fmt.Sprintf("%d resources", len(c.state)), nil
+}
+
+// differs compares what is in force with the first list.
+func (k *kit) differs(c *child) (missing, extra int) {
+	for key := range k.keys {
+		if _, ok := c.state[key]; !ok {
+			missing++
+		}
+	}
+	return missing, len(c.state) - (len(k.keys) - missing)
+}
+
+func (k *kit) memory(c *child) {
+	k.report.Memory = mostResident(c.cmd.Process.Pid)
+	text := fmt.Sprintf("%.1f MiB at most", float64(k.report.Memory)/(1<<20))
+	if k.report.Memory > k.opt.MaxMemory {
+		k.fail(RuleMemory, fmt.Sprintf("%s, more than %.0f MiB", text, float64(k.opt.MaxMemory)/(1<<20)))
+		return
+	}
+	k.ok(RuleMemory, text)
+}
+
+// stdout looks for the protocol where only a log may be.
+func (k *kit) stdout(c *child) {
+	b, all := c.stdout.text()
+	for line := range strings.Lines(string(b)) {
+		f, err := protocol.ParseFrame([]byte(line))
+		if err == nil && (f.Hello != nil || f.Delta != nil || f.Pong != nil || f.Status != nil || f.Event != nil) {
+			k.fail(RuleStdout, "a message of the protocol is on standard output: it belongs on file descriptor 0, the socket")
+			return
+		}
+	}
+	k.ok(RuleStdout, fmt.Sprintf("%d bytes", all))
+}
+
+// leftIn wants the plugin to end.
+func (k *kit) leftIn(c *child, rule protocol.Rule, why string) {
+	began := time.Now()
+	if !c.leaves(leaveTime + k.opt.Slack) {
+		k.fail(rule, fmt.Sprintf("%s %v ago, and it is still there", why, leaveTime+k.opt.Slack))
+		return
+	}
+	k.ok(rule, time.Since(began).Round(100*time.Microsecond).String())
+}
+
+// broken says whether a rule is known to be broken.
+func (k *kit) broken(r protocol.Rule) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.results[r] != nil && k.results[r].Outcome == Failed
+}
+
+// keepLog puts the end of the plugin's log into the report if a rule is broken.
+func (k *kit) keepLog(c *child) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, res := range k.results {
+		if res.Outcome == Failed && k.report.Stderr == "" {
+			b, _ := c.stderr.text()
+			k.report.Stderr = strings.TrimSpace(string(b[max(0, len(b)-2000):]))
+		}
+	}
+}

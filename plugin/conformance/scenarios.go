@@ -1,0 +1,312 @@
+package conformance
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/openpf9/openpf9/plugin/protocol"
+	"github.com/openpf9/openpf9/plugin/schema"
+)
+
+// listed gets a scenario as far as the first snapshot.
+func (k *kit) listed(c *child, rule protocol.Rule) bool {
+	if err := k.welcomeAndList(c, k.opt.Config); err != nil {
+		k.breach(rule, err)
+		return false
+	}
+	return true
+}
+
+// restart compares a second run with the first, and tells it to leave.
+func (k *kit) restart(c *child) {
+	if !k.listed(c, RuleStable) {
+		return
+	}
+	if missing, extra := k.differs(c); missing+extra > 0 {
+		k.fail(RuleStable, fmt.Sprintf("after a restart %d of %d ids are gone and %d are new", missing, len(k.keys), extra))
+	} else {
+		k.ok(RuleStable, fmt.Sprintf("%d ids are the same after a restart", len(k.keys)))
+	}
+	if err := c.send(protocol.Frame{Stop: &protocol.Stop{GraceMS: leaveTime.Milliseconds()}}); err != nil {
+		k.breach(RuleStop, err)
+		return
+	}
+	k.leftIn(c, RuleStop, "stop was sent")
+}
+
+// window acknowledges nothing, asks for much and counts.
+func (k *kit) window(c *child) {
+	const window, asked = 2, 10
+	c.dontAck = true
+	if err := k.welcome(c, k.opt.Config, window); err != nil {
+		k.breach(RuleWindow, err)
+		return
+	}
+	deltas := func() int { return c.deltas }
+	over := func() bool { return deltas() > window }
+	err := c.until(func() bool { return c.deltas > 0 }, firstTime+k.opt.Slack)
+	for range asked {
+		if err != nil {
+			break
+		}
+		if err = c.send(protocol.Frame{Resync: &protocol.Resync{Reason: "check of the window"}}); err != nil {
+			break
+		}
+		if err = c.until(over, 30*time.Millisecond); errors.Is(err, errTimeout) {
+			err = nil
+		}
+	}
+	if err == nil {
+		err = c.until(over, 200*time.Millisecond)
+	}
+	switch {
+	case over():
+		k.fail(RuleWindow, fmt.Sprintf("%d deltas came with a window of %d and no acknowledgement", c.deltas, window))
+		return
+	case !errors.Is(err, errTimeout):
+		k.breach(RuleWindow, err)
+		return
+	}
+	k.ok(RuleWindow, fmt.Sprintf("%d unacknowledged with a window of %d", c.deltas, window))
+	k.forgotten(c)
+}
+
+// forgotten wants a resync that met a full window to be answered later.
+func (k *kit) forgotten(c *child) {
+	if k.broken(RuleResync) {
+		return
+	}
+	c.dontAck = false
+	wholes := c.wholes
+	err := c.send(protocol.Frame{Ack: &protocol.Ack{Seq: c.receiver.Seq()}})
+	if err == nil {
+		err = c.until(func() bool { return c.wholes > wholes }, leaveTime+k.opt.Slack)
+	}
+	if errors.Is(err, errTimeout) {
+		k.fail(RuleResync, "a resync that came while the window was full is forgotten")
+	} else if err != nil {
+		k.breach(RuleResync, err)
+	}
+}
+
+func (k *kit) sigterm(c *child) {
+	if !k.listed(c, RuleSigterm) {
+		return
+	}
+	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		k.fail(RuleSigterm, err.Error())
+		return
+	}
+	k.leftIn(c, RuleSigterm, "SIGTERM was sent")
+}
+
+// halfClosed closes only the agent's sending half.
+func (k *kit) halfClosed(c *child) {
+	if !k.listed(c, RuleHalfClosed) {
+		return
+	}
+	if err := c.conn.CloseWrite(); err != nil {
+		k.fail(RuleHalfClosed, err.Error())
+		return
+	}
+	k.leftIn(c, RuleHalfClosed, "the agent closed its sending half")
+}
+
+// longLine sends more than a line may have.
+func (k *kit) longLine(c *child) {
+	if !k.listed(c, RuleLongLine) {
+		return
+	}
+	line := `{"resync":{"reason":"` + strings.Repeat("x", protocol.MaxLine) + `"}}` + "\n"
+	if err := c.sendRaw([]byte(line)); err == nil {
+		c.nonce++
+		_ = c.send(protocol.Frame{Ping: &protocol.Ping{Nonce: c.nonce}}) // it may have left by now
+	}
+	err := c.until(func() bool { return c.nonce > 0 && c.pong == c.nonce }, leaveTime+k.opt.Slack)
+	switch {
+	case err == nil:
+		k.fail(RuleLongLine, fmt.Sprintf("it took in a line of more than %d bytes and went on", protocol.MaxLine))
+	case errors.Is(err, errTimeout) || !c.leaves(leaveTime+k.opt.Slack):
+		k.fail(RuleLongLine, "it neither leaves nor goes on after a line that is too long")
+	default:
+		k.ok(RuleLongLine, "it left")
+	}
+}
+
+// slowReader leaves what the plugin says unread for a while, with little room
+// in the socket.
+func (k *kit) slowReader(c *child) {
+	if !k.listed(c, RuleSlowReader) {
+		return
+	}
+	const pings = 40
+	for range pings {
+		c.nonce++
+		if err := c.send(protocol.Frame{Ping: &protocol.Ping{Nonce: c.nonce}}, protocol.Frame{Resync: &protocol.Resync{Reason: "check"}}); err != nil {
+			k.breach(RuleSlowReader, err)
+			return
+		}
+	}
+	c.ends(700 * time.Millisecond) // not reading
+	wholes := c.wholes
+	err := c.until(func() bool { return c.wholes > wholes || k.broken(RuleResync) }, leaveTime+k.opt.Slack)
+	if err == nil && !k.broken(RulePong) {
+		err = c.ping(leaveTime + k.opt.Slack)
+	}
+	if err != nil { // also a breach of another rule, which nothing but waiting brought about
+		k.fail(RuleSlowReader, fmt.Sprintf("after the agent read nothing for 700ms: %v", err))
+		return
+	}
+	k.ok(RuleSlowReader, "nothing was lost")
+}
+
+// garbages are lines that no agent sends.
+func garbages() [][]byte {
+	return [][]byte{
+		[]byte("GET / HTTP/1.1"),
+		[]byte(`[1,2,3]`),
+		[]byte(`{"ack":"yes","ping":`),
+		[]byte(`{"refresh":{"keys":7}}`),
+		{0xff, 0xfe, 0x00, 0x80, '"', '{'},
+		bytes.Repeat([]byte("["), 100_000),
+	}
+}
+
+// garbage wants the plugin to go on or to leave in order, as it likes.
+func (k *kit) garbage(c *child, garbage []byte) {
+	if !k.listed(c, RuleGarbage) {
+		return
+	}
+	_ = c.sendRaw(append(garbage[:len(garbage):len(garbage)], '\n'))
+	if k.broken(RulePong) || k.broken(RuleUnknown) {
+		k.skip(RuleGarbage, "the plugin answers no ping to tell")
+		return
+	}
+	err := c.ping(leaveTime + k.opt.Slack)
+	if errors.Is(err, errTimeout) {
+		k.fail(RuleGarbage, fmt.Sprintf("after %.40q it neither answers nor leaves", garbage))
+		return
+	}
+	if err != nil { // it leaves
+		switch {
+		case !c.leaves(leaveTime + k.opt.Slack):
+			k.fail(RuleGarbage, fmt.Sprintf("after %.40q it hangs: %v", garbage, err))
+			return
+		case c.crashed() != "":
+			k.fail(RuleGarbage, fmt.Sprintf("after %.40q it crashed: %s", garbage, c.crashed()))
+			return
+		}
+	}
+	k.ok(RuleGarbage, fmt.Sprintf("%d kinds of it", len(garbages())))
+}
+
+// defaults gives the plugin its own defaults in full.
+func (k *kit) defaults(c *child) {
+	if len(c.hello.ConfigSchema) == 0 {
+		k.skip(RuleDefaults, "the plugin publishes no config_schema")
+		return
+	}
+	s, err := schema.Parse(c.hello.ConfigSchema)
+	if err != nil {
+		k.fail(RuleDefaults, err.Error())
+		return
+	}
+	config := s.Defaults()
+	if err := s.Validate("config", config); err != nil {
+		k.fail(RuleDefaults, fmt.Sprintf("the schema refuses its own defaults: %v", err))
+		return
+	}
+	if config, err = overlay(config, k.opt.Config); err != nil {
+		k.fail(RuleDefaults, err.Error())
+		return
+	}
+	if err := k.welcomeAndList(c, config); err != nil {
+		k.breach(RuleDefaults, fmt.Errorf("given %s: %w", config, err))
+		return
+	}
+	k.ok(RuleDefaults, string(s.Defaults()))
+}
+
+// unknownKey gives the plugin a configuration with a key too many.
+func (k *kit) unknownKey(c *child) {
+	if len(c.hello.ConfigSchema) == 0 {
+		k.skip(RuleUnknownKey, "the plugin publishes no config_schema")
+		return
+	}
+	const key = "no-such-key-of-the-conformance-kit"
+	config, err := overlay(k.opt.Config, json.RawMessage(`{"`+key+`":true}`))
+	if err != nil {
+		k.fail(RuleUnknownKey, err.Error())
+		return
+	}
+	if s, err := schema.Parse(c.hello.ConfigSchema); err != nil || s.Validate("config", config) == nil {
+		k.fail(RuleUnknownKey, "the published schema allows unknown keys: want \"additionalProperties\": false")
+		return
+	}
+	err = k.welcomeAndList(c, config)
+	if _, broken := errors.AsType[*protocol.Violation](err); broken {
+		k.breach(RuleUnknownKey, err)
+		return
+	}
+	if err == nil {
+		k.fail(RuleUnknownKey, "it goes on with a key that it does not know")
+		return
+	}
+	k.ok(RuleUnknownKey, c.status.Text)
+}
+
+// overlay puts the keys of an object over those of another.
+func overlay(under, over json.RawMessage) (json.RawMessage, error) {
+	all := make(map[string]json.RawMessage)
+	for _, b := range []json.RawMessage{under, over} {
+		if len(b) == 0 {
+			continue
+		}
+		var m map[string]json.RawMessage
+		if err := json.Unmarshal(b, &m); err != nil {
+			return nil, fmt.Errorf("the configuration is no JSON object: %w", err)
+		}
+		maps.Copy(all, m)
+	}
+	return json.Marshal(all)
+}
+
+// listError makes the plugin's list fail, if the caller knows how.
+func (k *kit) listError(c *child) {
+	if k.opt.BreakList == nil {
+		k.skip(RuleErrors, "not provoked: nobody said how to make the list fail")
+		return
+	}
+	if !k.listed(c, RuleErrors) {
+		return
+	}
+	mend, err := k.opt.BreakList()
+	if err != nil {
+		k.skip(RuleErrors, fmt.Sprintf("not provoked: %v", err))
+		return
+	}
+	defer mend()
+	deletes := c.deletes
+	err = c.until(func() bool { return c.status.Level != protocol.OK || c.deletes > deletes }, leaveTime+k.opt.Slack)
+	if err == nil && c.deletes == deletes { // the status is told; does anything follow?
+		err = c.until(func() bool { return c.deletes > deletes }, 3*fastInterval)
+	}
+	switch {
+	case c.deletes > deletes:
+		k.fail(RuleErrors, fmt.Sprintf("%d resources were deleted when the list failed", c.deletes-deletes))
+	case errors.Is(err, errTimeout) && c.status.Level == protocol.OK:
+		k.skip(RuleErrors, "not provoked: the plugin's status stays ok")
+	case errors.Is(err, errTimeout):
+		k.ok(RuleErrors, "its status: "+c.status.Text)
+	case errors.Is(err, errGone):
+		k.ok(RuleErrors, "it left")
+	default:
+		k.breach(RuleErrors, err)
+	}
+}
