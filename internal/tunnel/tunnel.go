@@ -65,7 +65,7 @@ const (
 const (
 	defaultKeepalive  = 20 * time.Second
 	defaultMaxStreams = 1024
-	closeLinger       = time.Second            // for the last message to leave
+	closeLinger       = time.Second          // for the last message to leave
 	soon              = 2 * time.Millisecond // how long frames that can wait do wait for company
 )
 
