@@ -1,7 +1,7 @@
 # Each target is one plain command. `make demo` runs the system on this machine,
 # `make check` passes the tests.
 
-.PHONY: demo check deps build fmt vet staticcheck tidy test race bars peers fuzz clean
+.PHONY: demo check deps build fmt vet staticcheck tidy test race bars peers fuzz fresh clean
 
 demo:
 	go run ./cmd/pf9-demo
@@ -44,6 +44,10 @@ peers:
 # Every fuzz target, a minute each.
 fuzz:
 	go run ./internal/bench/fuzzall
+
+# The README's two commands on a clean Debian, in a container. Needs root.
+fresh:
+	./packaging/fresh.sh
 
 clean:
 	rm -rf bin

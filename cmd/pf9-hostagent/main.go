@@ -40,12 +40,9 @@ Every command takes --config FILE (%s) and --help.
 Exit status: 0 done, 1 failed, 2 wrong usage, 78 bad configuration.
 `
 
-// The heap of a host with thousands of resources is small; collecting it often
-// is cheap and keeps it so.
-const (
-	gcPercent   = 50
-	memoryLimit = 160 << 20
-)
+// memoryLimit is where the heap is collected more often, however small it is of
+// a host with thousands of resources: the unit allows no more than 256 MiB.
+const memoryLimit = 160 << 20
 
 // One processor at a time is all that the daemon takes: the others are the
 // guests'. What it does waits far more than it computes, and to spread that over
@@ -151,9 +148,6 @@ func (c *command) flags(most int, what string, more func(*flag.FlagSet)) error {
 func run(ctx context.Context, c *command) error {
 	if err := c.flags(0, "", nil); err != nil {
 		return err
-	}
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
 	}
 	debug.SetMemoryLimit(memoryLimit)
 	if os.Getenv("GOMAXPROCS") == "" {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -14,7 +13,6 @@ import (
 // read takes messages off the connection until it fails. It never writes and
 // never waits for a stream's consumer.
 func (s *Session) read() {
-	defer s.wakeAll()
 	for {
 		kind, r, err := s.ws.NextReader()
 		if err == nil && kind != websocket.BinaryMessage {
@@ -137,8 +135,8 @@ func (s *Session) data(h header, r io.Reader) error {
 	}
 	if st == nil {
 		_, err = io.CopyN(io.Discard, r, int64(h.length))
-	} else if err = st.fill(r, h.length); err == nil {
-		s.wakeLater(st, h.length)
+	} else {
+		err = st.fill(r, h.length)
 	}
 	if err != nil {
 		return err
@@ -146,41 +144,6 @@ func (s *Session) data(h header, r io.Reader) error {
 	s.received.Add(uint64(h.length))
 	s.unacked += uint64(h.length)
 	return nil
-}
-
-// wakeLater wakes the stream's consumer, after some more data if there is more
-// to take off the wire at once: a consumer that sleeps and wakes for each frame
-// costs more than the data. What is small is urgent.
-func (s *Session) wakeLater(st *Stream, n int) {
-	if n <= smallFrame || s.writer.cork == nil {
-		st.readable.Signal()
-		return
-	}
-	s.sleepers.add(st)
-	if s.sleepers.bytes += n; s.sleepers.bytes >= wakeBytes {
-		s.wakeAll()
-	}
-}
-
-// wakeAll wakes consumers of all data that has come.
-func (s *Session) wakeAll() {
-	for i, st := range s.sleepers.streams {
-		st.readable.Signal()
-		s.sleepers.streams[i] = nil
-	}
-	s.sleepers.streams, s.sleepers.bytes = s.sleepers.streams[:0], 0
-}
-
-// sleepers are streams that have data their consumers were not woken for.
-type sleepers struct {
-	streams []*Stream
-	bytes   int
-}
-
-func (l *sleepers) add(st *Stream) {
-	if !slices.Contains(l.streams, st) {
-		l.streams = append(l.streams, st)
-	}
 }
 
 // acknowledge tells the sender how much was taken off the wire. It is the

@@ -44,10 +44,9 @@ type Session struct {
 	nonce   uint64
 
 	// The reader's own.
-	unacked  uint64 // data taken off the wire
-	head     [headerLen]byte
-	small    [64]byte // body of a control frame
-	sleepers sleepers
+	unacked uint64 // data taken off the wire
+	head    [headerLen]byte
+	small   [64]byte // body of a control frame
 }
 
 type goAwayFrame struct {
@@ -76,9 +75,6 @@ func start(ws *websocket.Conn, cfg Config, client bool) *Session {
 	ws.SetPongHandler(ignore)
 	ws.SetCloseHandler(func(int, string) error { return nil })
 	prepareTCP(s.conn)
-	if s.writer.cork != nil {
-		s.writer.cork.ahead.dry = s.wakeAll
-	}
 	s.wg.Go(s.read)
 	if client {
 		s.ping() // we speak first, and learn the round trip

@@ -350,7 +350,7 @@ func (st *Stream) remoteCredit(n uint32) error {
 	return nil
 }
 
-// fill takes n bytes of data off the connection. The caller wakes the consumer.
+// fill takes n bytes of data off the connection.
 func (st *Stream) fill(r io.Reader, n int) error {
 	c, err := readChunk(r, n)
 	if err != nil {
@@ -367,6 +367,7 @@ func (st *Stream) fill(r io.Reader, n int) error {
 		return errors.Join(errProtocol, errors.New("more data than the window holds"))
 	}
 	st.buffer.add(c)
+	st.readable.Signal()
 	return nil
 }
 

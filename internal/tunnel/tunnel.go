@@ -54,7 +54,6 @@ const (
 	firstWindow   = 64 << 10  // of every stream, each way, before any credit
 	startWindow   = 256 << 10 // once a stream's data is consumed at all
 	maxWindow     = 16 << 20  // of one stream
-	wakeBytes     = 128 << 10 // of data that may have come before its consumers are woken
 	sessionBudget = 32 << 20  // of all windows that grew, per session
 	maxControl    = 256 << 10 // control frames waiting to be written; beyond, the far side does not read
 	maxSmall      = 64 << 10  // small data among them
@@ -65,8 +64,8 @@ const (
 const (
 	defaultKeepalive  = 20 * time.Second
 	defaultMaxStreams = 1024
-	closeLinger       = time.Second          // for the last message to leave
-	soon              = 2 * time.Millisecond // how long frames that can wait do wait for company
+	closeLinger       = time.Second            // for the last message to leave
+	soon              = 500 * time.Microsecond // how long frames that can wait do wait for company
 )
 
 // Config is what both ends of a session have to say. The zero value lets the

@@ -60,6 +60,9 @@ type list struct {
 	// names holds the names between zero bytes, so that a search for one
 	// passes most lists by at a glance; empty if the list is too long.
 	names string
+	// states has a bit for each mark among the entries, or that was lately, so
+	// that a search for a rare state passes most lists by.
+	states uint64
 	// source is the module that all entries come from; with mixed, there is
 	// more than one.
 	source string
@@ -109,8 +112,9 @@ const longestNames = 4096
 
 // sumUp works out what lists look at before they look at entries.
 func (l *list) sumUp() {
-	l.names, l.source, l.mixed = "", "", false
+	l.names, l.source, l.mixed, l.states = "", "", false, 0
 	for i := range l.entries {
+		l.states |= stateBit(l.entries[i].mark)
 		if src := l.entries[i].facet(source); i == 0 {
 			l.source = src
 		} else if src != l.source {
@@ -241,6 +245,7 @@ func (m *Manager) replace(h *host, l *list, old *entry, e entry) {
 	}
 	l.digest.Remove(old.hash)
 	l.digest.Add(e.hash)
+	l.states |= stateBit(e.mark)
 	h.size += e.bytes() - old.bytes()
 	e.rev = m.feed.next()
 	*old = e

@@ -365,6 +365,33 @@ func TestPagesGoOnBehindTheirLast(t *testing.T) {
 	}
 }
 
+func TestAStateIsFoundWhereItCameInPlace(t *testing.T) {
+	m := newManager(t, Limits{})
+	a := newAgent(1)
+	for i := range 3 {
+		r := vm(i, fmt.Sprint("vm", i), inventory.VMRunning)
+		a.mirror[r.Key] = r
+	}
+	a.connect(t, m)
+	found := func(state string) int {
+		page, err := m.List(&Query{Kind: inventory.KindVM, State: state})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(page.Items)
+	}
+	if n := found(inventory.VMCrashed); n != 0 {
+		t.Fatalf("%d VMs have crashed already", n)
+	}
+	a.seq++
+	if _, err := m.Report(a.p, &wire.Report{Epoch: a.epoch, Seq: a.seq, Upserts: []wire.Resource{vm(1, "vm1", inventory.VMCrashed)}}); err != nil {
+		t.Fatal(err)
+	}
+	if crashed, running := found(inventory.VMCrashed), found(inventory.VMRunning); crashed != 1 || running != 2 {
+		t.Errorf("%d crashed and %d running, want 1 and 2", crashed, running)
+	}
+}
+
 func TestGlob(t *testing.T) {
 	for _, tc := range []struct {
 		glob, s string

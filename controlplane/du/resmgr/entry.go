@@ -132,6 +132,9 @@ func mark(s string) uint16 {
 	return uint16(h>>16) ^ uint16(h)
 }
 
+// stateBit is a mark's bit in list.states.
+func stateBit(mark uint16) uint64 { return 1 << (mark & 63) }
+
 // compact returns b itself when it has no white space to lose.
 func compact(b []byte) ([]byte, error) {
 	if len(b) == 0 {

@@ -109,7 +109,7 @@ func (m *Manager) walk(at cursor, f *filter, most int, visit func(*host, *list, 
 			return at, true
 		}
 		for _, l := range h.lists {
-			if f.kind != "" && l.kind != f.kind || f.literal != "" && l.names != "" && !strings.Contains(l.names, f.literal) {
+			if !f.may(l) {
 				continue
 			}
 			after := ""
@@ -220,6 +220,17 @@ func newFilter(q *Query) *filter {
 		f.literal = "\x00" + f.name + "\x00"
 	}
 	return f
+}
+
+// may says whether a look at the list's entries is worth it.
+func (f *filter) may(l *list) bool {
+	switch {
+	case f.kind != "" && l.kind != f.kind,
+		f.state != "" && l.states&stateBit(f.mark) == 0,
+		f.literal != "" && l.names != "" && !strings.Contains(l.names, f.literal):
+		return false
+	}
+	return true
 }
 
 // on returns the test for entries of a list. Staleness is worked out once per
