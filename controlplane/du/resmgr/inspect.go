@@ -232,6 +232,10 @@ func readDeclaration(name, spec string) (r reading) {
 		bad("%v", err)
 		return r
 	}
+	if raw.Version == 0 { // an agent fills it in
+		bad("kind %s: version 0: want 1 or more", name)
+		return r
+	}
 	r.kind.Version = raw.Version
 	for _, module := range raw.Modules[:min(len(raw.Modules), 16)] {
 		r.kind.Modules = append(r.kind.Modules, clip(module, 255))

@@ -236,7 +236,7 @@ func TestBadDeclarationsSayWhatIsWrong(t *testing.T) {
 		{"no version", kindLUN, `{}`, "version 0", 0, 0},
 		{"no declaration", kindLUN, `[]`, "not a declaration", 0, 0},
 		{"core kind", inventory.KindVM, `{"version":9,"schema":false}`, "is a core kind", 0, 0},
-		{"no kind", "LUN", `{"version":1}`, "want words", 0, 0},
+		{"no kind", "LUN", `{"version":1}`, "want lower-case letters", 0, 0},
 		{"known to the agent", kindLUN, `{"version":1,"problem":"left out"}`, "left out", 1, 0},
 	}
 	for _, test := range tests {
