@@ -34,7 +34,9 @@ type Kind struct {
 	Columns []Column `json:"columns,omitempty"`
 }
 
-// Column is one column of a kind's table.
+// Column is one column of a kind's table: Name is the heading, Path leads from
+// the spec to the value, as in "size_bytes" or "paths.0.state", and Wide leaves
+// the column to wide tables. The member "state" is shown without one.
 type Column = protocol.Column
 
 // Validate checks the declaration's form and bounds, not what the schema means.

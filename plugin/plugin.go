@@ -55,7 +55,8 @@ type Watcher interface {
 	// Watch blocks until ctx ends or watching breaks, and calls changed when
 	// something may have changed. A key names what to look at again through
 	// [Getter]; no key at all asks for a new list. Hints may be repeated,
-	// late or lost: they make discovery fast, never right.
+	// late or lost: they make discovery fast, never right. Watch runs beside
+	// List, and is called again if it returns before ctx ends.
 	Watch(ctx context.Context, changed func(...Key)) error
 }
 

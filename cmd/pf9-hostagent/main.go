@@ -35,6 +35,7 @@ const usage = `usage: pf9-hostagent [command] [flags]
   doctor                  look for what may be wrong, with remedies
   config check|show       check or show the configuration
   version
+  plugin new NAME         write a new discovery plugin, to begin with
 
 Every command takes --config FILE (%s) and --help.
 Exit status: 0 done, 1 failed, 2 wrong usage, 78 bad configuration.
@@ -64,7 +65,7 @@ type command struct {
 
 var commands = map[string]func(context.Context, *command) error{
 	"run": run, "enroll": enrollHost, "status": status, "get": get, "watch": watch, "sources": sources,
-	"stats": stats, "resync": act, "reload": act, "doctor": doctor, "config": config,
+	"stats": stats, "resync": act, "reload": act, "doctor": doctor, "config": config, "plugin": pluginCommand,
 	"version": func(_ context.Context, c *command) error {
 		_, err := fmt.Fprintln(c.out, "pf9-hostagent", daemon.Version())
 		return err

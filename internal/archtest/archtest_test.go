@@ -53,6 +53,24 @@ func TestCheckAllowsTheDesign(t *testing.T) {
 	}
 }
 
+// A module with one such name cannot be fetched at all, and what is no regular
+// file is left out of it silently.
+func TestModuleCanBeFetched(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "git", "-C", "../..", "ls-files", "-z", "--stage").Output()
+	if err != nil {
+		t.Skip("this is no git checkout")
+	}
+	for file := range strings.SplitSeq(strings.TrimSuffix(string(out), "\x00"), "\x00") {
+		mode, name, _ := strings.Cut(file, "\t")
+		if strings.ContainsAny(name, "\"'*<>?`|\\:;") {
+			t.Errorf("%q: Go's modules refuse this name", name)
+		}
+		if !strings.HasPrefix(mode, "100") {
+			t.Errorf("%s: Go's modules hold regular files only", name)
+		}
+	}
+}
+
 func ours(from string, to ...string) Package {
 	p := Package{ImportPath: Module + "/" + from, Doc: "d"}
 	for _, imp := range to {

@@ -1,0 +1,184 @@
+// Package scaffold writes a new discovery plugin that works as it is: source,
+// tests, manifest, systemd units and the recipes of packages. It is behind
+// `pf9-hostagent plugin new`.
+//
+// It is for somebody who begins a plugin in a folder of their own. It changes
+// nothing that is there, runs nothing and fetches nothing.
+package scaffold
+
+import (
+	"bytes"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/template"
+)
+
+// Options say what to write.
+type Options struct {
+	// Name is the plugin's, and that of its files.
+	Name string
+	// Lang is the language, go or python.
+	Lang string
+	// Dir is the folder to make; it may exist if it is empty. "" means Name.
+	Dir string
+	// Kind is the kind that the plugin lists, "com.acme.lun". "" makes one below
+	// com.example, which is for trying only.
+	Kind string
+	// Module is the Go module's path; "" means example.com/Name.
+	Module string
+	// SDK is the folder of a checkout of openpf9 that a Go plugin is to be built
+	// with; "" means the published module.
+	SDK string
+	// SDKVersion is the version of the SDK that a Go plugin requires. If it is no
+	// release, only a checkout will do.
+	SDKVersion string
+}
+
+// languages are those that a plugin can be written in.
+var languages = []string{"go", "python"}
+
+// unreleased is the SDK version that stands for a checkout.
+const unreleased = "v0.0.0"
+
+// goVersion is the oldest Go that the SDK builds with.
+const goVersion = "1.26.0"
+
+const libexec = "/usr/libexec/pf9-hostagent/"
+
+// In the names of templates NAME, PACKAGE and UNIT are replaced.
+//
+//go:embed templates
+var templates embed.FS
+
+// data is what the templates see.
+type data struct {
+	Options
+	Go        bool
+	Released  bool // the SDK's version is
+	GoVersion string
+	Package   string   // of rpm and deb
+	Unit      string   // of systemd, without what follows
+	Program   string   // as installed
+	Exec      []string // what starts it
+}
+
+// Command is what starts the program, as systemd reads it.
+func (d data) Command() string { return strings.Join(d.Exec, " ") }
+
+// Write writes the plugin and returns its folder and the files in it, sorted.
+func Write(o Options) (dir string, files []string, err error) {
+	if err := o.complete(); err != nil {
+		return "", nil, err
+	}
+	texts, err := render(newData(o))
+	if err != nil {
+		return "", nil, err
+	}
+	if err := vacant(o.Dir); err != nil {
+		return "", nil, err
+	}
+	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
+		return "", nil, err
+	}
+	root, err := os.OpenRoot(o.Dir)
+	if err != nil {
+		return "", nil, err
+	}
+	defer func() { _ = root.Close() }()
+	for name, text := range texts {
+		if err := writeNew(root, name, text); err != nil {
+			return "", nil, fmt.Errorf("write %s: %w", filepath.Join(o.Dir, name), err)
+		}
+		files = append(files, name)
+	}
+	slices.Sort(files)
+	return o.Dir, files, nil
+}
+
+func newData(o Options) data {
+	d := data{
+		Options: o, Go: o.Lang == "go", Released: o.SDKVersion != unreleased, GoVersion: goVersion,
+		Package: "pf9-plugin-" + o.Name, Unit: "pf9-hostagent-plugin-" + o.Name,
+	}
+	if d.Go {
+		d.Program = libexec + o.Name
+		d.Exec = []string{d.Program}
+	} else {
+		d.Program = libexec + o.Name + ".py"
+		d.Exec = []string{"/usr/bin/python3", "-I", d.Program} // -I: files beside it are no modules
+	}
+	return d
+}
+
+// render returns the files' texts by their names.
+func render(d data) (map[string][]byte, error) {
+	texts := make(map[string][]byte)
+	for _, folder := range []string{"common", d.Lang} {
+		entries, err := templates.ReadDir("templates/" + folder)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			file := path.Join("templates", folder, e.Name())
+			t, err := template.New(e.Name()).Option("missingkey=error").ParseFS(templates, file)
+			if err != nil {
+				return nil, err
+			}
+			var b bytes.Buffer
+			if err := t.Execute(&b, d); err != nil {
+				return nil, err
+			}
+			texts[d.fileName(strings.TrimSuffix(e.Name(), ".tmpl"))] = b.Bytes()
+		}
+	}
+	return texts, nil
+}
+
+// fileName says where the file of a template goes.
+func (d data) fileName(template string) string {
+	name := strings.NewReplacer("NAME", d.Name, "UNIT", d.Unit, "PACKAGE", d.Package).Replace(template)
+	switch {
+	case template == "gitignore":
+		return ".gitignore"
+	case strings.HasPrefix(template, "UNIT"), strings.HasPrefix(template, "PACKAGE"):
+		return "packaging/" + name
+	}
+	return name
+}
+
+// vacant wants nothing there that could be overwritten.
+func vacant(dir string) error {
+	entries, err := os.ReadDir(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case len(entries) > 0:
+		return fmt.Errorf("%s is not empty: %w", dir, fs.ErrExist)
+	}
+	return nil
+}
+
+func writeNew(root *os.Root, name string, text []byte) error {
+	if err := root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	mode := fs.FileMode(0o644)
+	if bytes.HasPrefix(text, []byte("#!")) {
+		mode = 0o755
+	}
+	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	return errors.Join(err, f.Close())
+}
