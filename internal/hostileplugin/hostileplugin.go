@@ -46,7 +46,7 @@ func Modes() []Mode {
 		{"crash-late", "exit status 4", crashLate},
 		{"hang", "no hello within", func(*peer) { stay() }},
 		{"deaf", "no pong within", func(p *peer) { p.hello(Kind); p.snapshot(3); stay() }},
-		{"flood", "slowed down", flood},
+		{"flood", "no pong within", flood},
 		{"long-line", "(line-size)", longLine},
 		{"garbage", "(one-json-object-a-line)", garbage},
 		{"duplicates", "(no-duplicate-ids)", duplicates},

@@ -1,6 +1,7 @@
 package pluginhost
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -18,6 +19,8 @@ const leaveTime = 2 * time.Second // that a plugin has to leave, after the proto
 type Exec struct {
 	Command []string
 	Env     []string // nil: PATH, HOME, LANG and TZ only
+	// Grace is how long it may take to leave; 0 means 2 s, as the protocol has it.
+	Grace time.Duration
 	// Log is where the plugin's standard output and error go; nil: nowhere.
 	Log *os.File
 }
@@ -26,6 +29,7 @@ type Exec struct {
 type childLink struct {
 	*net.UnixConn
 	cmd   *exec.Cmd
+	grace time.Duration
 	ended chan struct{} // closed when the child has been reaped
 	err   error         // how it ended; set before ended is closed
 }
@@ -45,7 +49,7 @@ func (e Exec) Dial(context.Context) (Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &childLink{UnixConn: conn.(*net.UnixConn), ended: make(chan struct{})}
+	c := &childLink{UnixConn: conn.(*net.UnixConn), grace: cmp.Or(e.Grace, leaveTime), ended: make(chan struct{})}
 	c.cmd = exec.Command(e.Command[0], e.Command[1:]...)
 	c.cmd.Dir, c.cmd.Env, c.cmd.Stdin = "/", e.environment(), theirs
 	if e.Log != nil {
@@ -80,13 +84,13 @@ func (c *childLink) run(started chan<- error) {
 // all that it started if it does not.
 func (c *childLink) End() string {
 	_ = c.Close() // again, mostly
-	late := time.NewTimer(leaveTime)
+	late := time.NewTimer(c.grace)
 	defer late.Stop()
 	forced := ""
 	select {
 	case <-c.ended:
 	case <-late.C:
-		forced = fmt.Sprintf("it stayed for %v more and was killed", leaveTime)
+		forced = fmt.Sprintf("it stayed for %v more and was killed", c.grace)
 	}
 	_ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL) // what it left behind, if anything
 	<-c.ended

@@ -59,6 +59,7 @@ func newRig(t *testing.T) *rig {
 			r.events = append(r.events, e)
 		},
 	})
+	r.host.grace = 200 * time.Millisecond
 	r.host.tune = func(o *protocol.Options) {
 		o.HelloTimeout, o.PingInterval, o.PongTimeout, o.Grace = 2*time.Second, 500*time.Millisecond, 2*time.Second, 200*time.Millisecond
 	}

@@ -225,14 +225,19 @@ func validName(s string) bool {
 // trust refuses what anybody but root, and the user that we are, can change: a
 // plugin's files say what it may do.
 func trust(name string, info fs.FileInfo) error {
+	if info.Mode().Perm()&0o022 != 0 {
+		return fmt.Errorf("%s can be changed by others than its owner (mode %04o); chmod go-w %s", name, info.Mode().Perm(), name)
+	}
+	return trustOwner(name, info)
+}
+
+func trustOwner(name string, info fs.FileInfo) error {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	switch {
 	case !ok:
 		return fmt.Errorf("%s: its owner is not known", name)
 	case st.Uid != 0 && int(st.Uid) != os.Geteuid():
 		return fmt.Errorf("%s belongs to uid %d: it must belong to root; chown root %s", name, st.Uid, name)
-	case info.Mode().Perm()&0o022 != 0:
-		return fmt.Errorf("%s can be changed by others than its owner (mode %04o); chmod go-w %s", name, info.Mode().Perm(), name)
 	}
 	return nil
 }
@@ -244,6 +249,9 @@ func trustDir(dir string) error {
 	}
 	if !info.IsDir() {
 		return fmt.Errorf("%s is no directory", dir)
+	}
+	if info.Mode()&os.ModeSticky != 0 { // others may add to it, and not take away
+		return trustOwner(dir, info)
 	}
 	return trust(dir, info)
 }

@@ -70,7 +70,10 @@ type Host struct {
 	set   chan []Settings // the newest wish only
 	board *board
 	sums  sums
-	tune  func(*protocol.Options) // for tests, which do not wait for long; may be nil
+
+	// For tests, which do not wait for long.
+	tune  func(*protocol.Options) // may be nil
+	grace time.Duration
 
 	mu     sync.Mutex // guards guests for Relist; only Run changes it
 	guests map[string]*guest
@@ -203,7 +206,7 @@ func (h *Host) runner(s Settings, m Manifest) (Runner, error) {
 		if err := trustFile(m.Exec[0]); err != nil {
 			return nil, err
 		}
-		return Exec{Command: m.Exec, Log: os.Stderr}, nil
+		return Exec{Command: m.Exec, Grace: h.grace, Log: os.Stderr}, nil
 	}
 	return nil, fmt.Errorf("runner %q: want %s or %s", s.Runner, RunnerSystemd, RunnerExec)
 }
