@@ -2,7 +2,8 @@
 // what they find, the history's spool, the uplink to the deployment unit and
 // the local API together, and runs them as one daemon.
 //
-// It needs no root and starts no program. It is ready before it is connected,
+// It needs no root and starts no program, but for plugins of the runner "exec",
+// which is for development. It is ready before it is connected,
 // works on when the deployment unit is away, and runs locally on a host that is
 // not enrolled yet.
 package agent
@@ -30,6 +31,7 @@ import (
 	"github.com/openpf9/openpf9/agent/uplink"
 	"github.com/openpf9/openpf9/internal/daemon"
 	"github.com/openpf9/openpf9/internal/discovery"
+	"github.com/openpf9/openpf9/internal/pluginhost"
 	"github.com/openpf9/openpf9/internal/tunnel"
 	"github.com/openpf9/openpf9/internal/wire"
 	"github.com/openpf9/openpf9/plugin/inventory"
@@ -56,6 +58,7 @@ type Agent struct {
 	mirror  *mirror.Mirror
 	spool   *spool.Spool
 	runner  *discovery.Runner
+	plugins *pluginhost.Host
 	sampler host.Sampler
 
 	mu       sync.Mutex // guards the fields below
@@ -94,6 +97,10 @@ func New(file string) (*Agent, error) {
 	}
 	a.mirror = mirror.New(mirror.Options{Event: a.record, Log: a.log})
 	a.runner = discovery.New(a.mirror, a.log)
+	a.plugins = pluginhost.New(pluginhost.Options{
+		Agent: "pf9-hostagent " + daemon.Version(), Manifests: c.PluginDir, Sockets: c.PluginSockets,
+		Sink: a.mirror, Event: func(e wire.Event) { a.record("", e) }, Log: a.log,
+	})
 	a.sources = sources{libvirt: a.connectLibvirt(c), filesystems: &storage.Filesystems{Network: c.Storage.NetworkFilesystems}, lvm: &storage.LVM{}}
 	a.problem = enroll.ErrNotEnrolled
 	return a, nil
@@ -105,7 +112,9 @@ func (a *Agent) connectLibvirt(c Config) *libvirt.Conn {
 
 // record puts an entry of history into the spool.
 func (a *Agent) record(_ string, e wire.Event) {
-	e.Time = time.Now().UTC()
+	if e.Time.IsZero() {
+		e.Time = time.Now().UTC()
+	}
 	b, err := json.Marshal(e)
 	if err == nil {
 		_, err = a.spool.Append(b)
@@ -135,11 +144,12 @@ func (a *Agent) Run(ctx context.Context) error {
 		})
 	}
 	a.mu.Lock()
-	modules := a.sources.modules(a.config, string(a.hostID))
+	modules, plugins := a.sources.modules(a.config, string(a.hostID)), a.config.plugins()
 	a.mu.Unlock()
 	part("local API", func(ctx context.Context) error { return api.Serve(ctx, l) })
 	part("spool", a.spool.Run)
 	part("discovery", func(ctx context.Context) error { return a.runner.Run(ctx, modules) })
+	part("plugins", func(ctx context.Context) error { return a.plugins.Run(ctx, plugins) })
 	part("uplink", func(ctx context.Context) error { return a.connect(ctx, api) })
 	part("watchdog", a.service.RunWatchdog)
 	part("status", func(ctx context.Context) error { return a.report(ctx, api) })
@@ -254,7 +264,7 @@ func (a *Agent) api() *localapi.Agent {
 	return &localapi.Agent{
 		Version: daemon.Version(), Epoch: a.epoch, Started: a.started, Mirror: a.mirror, Log: a.log,
 		Host:   func() string { return string(a.hostID) },
-		Resync: func() { a.runner.Relist() },
+		Resync: func() { a.runner.Relist(); a.plugins.Relist() },
 		Reload: a.Reload,
 		Uplink: func() uplink.State {
 			a.mu.Lock()
@@ -311,9 +321,11 @@ func (a *Agent) Reload() error {
 	a.level.Set(l)
 	a.config = c
 	a.runner.Set(a.sources.modules(c, string(a.hostID)))
+	a.plugins.Set(c.plugins())
 	note := ""
-	if c.StateDir != old.StateDir || c.Socket != old.Socket || c.EtcDir != old.EtcDir {
-		note = "state_dir, socket and etc_dir take effect with the next start"
+	if c.StateDir != old.StateDir || c.Socket != old.Socket || c.EtcDir != old.EtcDir ||
+		c.PluginDir != old.PluginDir || c.PluginSockets != old.PluginSockets {
+		note = "state_dir, socket, etc_dir, plugin_dir and plugin_sockets take effect with the next start"
 	}
 	a.log.Info("configuration read again", "note", note)
 	return nil

@@ -1,16 +1,21 @@
 package agent
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/openpf9/openpf9/internal/daemon"
+	"github.com/openpf9/openpf9/internal/pluginhost"
 	"github.com/openpf9/openpf9/internal/wire"
+	"github.com/openpf9/openpf9/plugin/protocol"
 )
 
 // DefaultConfig is the configuration file; drop-ins are in DefaultConfig.d.
@@ -33,6 +38,11 @@ type Config struct {
 	Storage  Storage           `toml:"storage"`
 	Proxy    Proxy             `toml:"proxy"`
 	Modules  map[string]Module `toml:"modules"`
+	// PluginDir is where packages put plugins' manifests; "/usr/lib/pf9-hostagent/plugins".
+	PluginDir string `toml:"plugin_dir"`
+	// PluginSockets is where systemd listens for the agent; "/run/pf9-hostagent/plugins".
+	PluginSockets string            `toml:"plugin_sockets"`
+	Plugins       map[string]Plugin `toml:"plugins"`
 }
 
 // Libvirt says where libvirt is; empty fields mean where it usually is.
@@ -58,6 +68,26 @@ type Proxy struct {
 type Module struct {
 	Disabled bool     `toml:"disabled"`
 	Interval Duration `toml:"interval"` // between lists while nothing is hinted
+}
+
+// Plugin enables an installed plugin and says what it may do.
+type Plugin struct {
+	Enabled bool `toml:"enabled"`
+	// Runner is "systemd", or "exec" where there is none: for development.
+	Runner string `toml:"runner"`
+	// Grants are the core kinds that the plugin may list, besides its own.
+	Grants   []string `toml:"grants"`
+	Interval Duration `toml:"interval"` // between lists while nothing is hinted; 1m
+	Limits   Limits   `toml:"limits"`
+	// Config is the plugin's own; it is held to the plugin's schema.
+	Config map[string]any `toml:"config"`
+}
+
+// Limits bound what a plugin may cost the agent; 0 means the default.
+type Limits struct {
+	Resources int `toml:"resources"`  // in force; 10,000
+	Bytes     int `toml:"bytes"`      // of all resources together; 2 MiB
+	LineBytes int `toml:"line_bytes"` // of one line; 4 MiB
 }
 
 // Duration is written as "90s" or "5m".
@@ -91,6 +121,8 @@ func LoadConfig(file string) (Config, error) {
 		{&c.Socket, "/run/pf9-hostagent/agent.sock"},
 		{&c.EtcDir, filepath.Dir(file)},
 		{&c.LogLevel, "info"},
+		{&c.PluginDir, pluginhost.DefaultManifests},
+		{&c.PluginSockets, pluginhost.DefaultSockets},
 	} {
 		if *d.field == "" {
 			*d.field = d.value
@@ -117,7 +149,45 @@ func (c *Config) validate() error {
 			return fmt.Errorf("modules: there is no module %q", name)
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(c.Plugins)) {
+		if known[name] || name == pluginhost.Module {
+			return fmt.Errorf("plugins.%s: this is the name of a module of the agent", name)
+		}
+		s, err := c.Plugins[name].settings(name)
+		if err == nil {
+			err = s.Validate()
+		}
+		if err != nil {
+			return fmt.Errorf("plugins.%s: %w", name, err)
+		}
+	}
 	return nil
+}
+
+// plugins returns how to run the plugins that are enabled.
+func (c *Config) plugins() []pluginhost.Settings {
+	var all []pluginhost.Settings
+	for name, p := range c.Plugins {
+		if s, err := p.settings(name); err == nil && p.Enabled { // validate has checked
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+func (p Plugin) settings(name string) (pluginhost.Settings, error) {
+	s := pluginhost.Settings{
+		Name: name, Runner: p.Runner, Grants: p.Grants, Interval: time.Duration(p.Interval),
+		Limits: protocol.Limits{MaxLine: p.Limits.LineBytes, MaxResources: p.Limits.Resources, MaxBytes: p.Limits.Bytes},
+	}
+	if len(p.Config) == 0 {
+		return s, nil
+	}
+	var err error
+	if s.Config, err = json.Marshal(p.Config); err != nil {
+		return s, fmt.Errorf("config: %w", err)
+	}
+	return s, nil
 }
 
 func (c *Config) level() (slog.Level, error) {

@@ -42,6 +42,13 @@ func TestConfigRefusesMistakes(t *testing.T) {
 		"odd level":       {"log_level = 'loud'", "log_level"},
 		"odd address":     {"du = ['du.example']", "want https://"},
 		"odd interval":    {"[modules.lvm]\ninterval = '5 min'", ":2: "},
+		"plugin's typo":   {"[plugins.acme]\nenabeld = true", ":2: there is no setting"},
+		"plugin's name":   {"[plugins.Acme]\nenabled = true", "cannot be a plugin's name"},
+		"module's name":   {"[plugins.lvm]\nenabled = true", "the name of a module"},
+		"odd runner":      {"[plugins.acme]\nrunner = 'fork'", "want systemd or exec"},
+		"odd grant":       {"[plugins.acme]\ngrants = ['com.acme.lun']", "only core kinds need a grant"},
+		"forbidden grant": {"[plugins.acme]\ngrants = ['agent.kind']", "cannot be granted"},
+		"odd limits":      {"[plugins.acme]\nlimits = { bytes = -1 }", "limits"},
 		"tiny interval":   {"[modules.lvm]\ninterval = '1ms'", "at least 1s"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -82,9 +82,6 @@ func (m *Mirror) change(f func()) {
 	}
 }
 
-// note keeps an entry of history for change.
-func (m *Mirror) note(kind string, e wire.Event) { m.untold = append(m.untold, told{kind, e}) }
-
 // kind sums up one kind.
 type kind struct {
 	digest wire.Digest
@@ -97,6 +94,7 @@ type source struct {
 	listed   bool
 	suspect  string // why the last list is not believed; empty: it is
 	declared []plugin.Kind
+	history  history
 }
 
 // New returns an empty mirror.
@@ -191,22 +189,35 @@ func (m *Mirror) replace(module string, kinds []string, fresh map[plugin.Key]*it
 	held := len(gone) > suspiciousLoss && 2*len(gone) > have && s.suspect == ""
 	s.suspect = ""
 	if held {
-		s.suspect = fmt.Sprintf("%d of %d resources vanished at once; kept until the next list says so too", len(gone), have)
+		s.suspect = doubt(len(gone), have)
 		m.log.Warn("list not believed yet", "module", module, "gone", len(gone), "of", have)
 		gone = nil
 	}
 	for _, k := range kinds {
 		m.kind(k).listed = true
 	}
-	for _, it := range fresh {
-		m.put(it, s.listed)
-	}
+	m.putAll(module, fresh, s.listed)
 	for _, k := range gone {
 		m.remove(k, s.listed)
 	}
 	s.listed = true
 	m.sumUpKinds()
 	m.wake(true)
+}
+
+// putAll puts a module's resources, but for what another module lists.
+func (m *Mirror) putAll(module string, fresh map[plugin.Key]*item, known bool) {
+	foreign := 0
+	for k, it := range fresh {
+		if old := m.resources[k]; old != nil && old.Source != module {
+			foreign++
+			continue
+		}
+		m.put(it, known)
+	}
+	if foreign > 0 {
+		m.log.Warn("resources left out: they are another module's", "module", module, "count", foreign)
+	}
 }
 
 // Got takes one resource that was looked at alone.
@@ -242,7 +253,7 @@ func (m *Mirror) Status(st wire.SourceStatus) {
 		s.status = st
 		m.wake(true)
 		if turned {
-			m.note("", wire.Event{Type: "source", Name: st.Name, Detail: strings.TrimSuffix(st.State+": "+st.Reason, ": ")})
+			m.note(st.Name, "", wire.Event{Type: "source", Name: st.Name, Detail: strings.TrimSuffix(st.State+": "+st.Reason, ": ")})
 		}
 	})
 }
@@ -290,7 +301,7 @@ func (m *Mirror) put(it *item, known bool) {
 	d := &m.kind(it.Kind).digest
 	switch {
 	case old == nil && known:
-		m.note(it.Kind, wire.Event{Type: "created", About: it.Key, Name: it.Name, Detail: stateOf(it.Spec).String()})
+		m.note(it.Source, it.Kind, wire.Event{Type: "created", About: it.Key, Name: it.Name, Detail: stateOf(it.Spec).String()})
 	case old == nil:
 	case old.hash == it.hash && old.Source == it.Source:
 		same := *old
@@ -317,7 +328,7 @@ func (m *Mirror) remove(k plugin.Key, known bool) {
 	delete(m.resources, k)
 	m.mark(k)
 	if known {
-		m.note(k.Kind, wire.Event{Type: "deleted", About: k, Name: old.Name})
+		m.note(old.Source, k.Kind, wire.Event{Type: "deleted", About: k, Name: old.Name})
 	}
 }
 
@@ -327,9 +338,9 @@ func (m *Mirror) tellChange(old, fresh *wire.Resource) {
 	a, b := stateOf(old.Spec), stateOf(fresh.Spec)
 	switch {
 	case a.State != b.State:
-		m.note(fresh.Kind, wire.Event{Type: "state", About: fresh.Key, Name: fresh.Name, Detail: a.State + " -> " + b.String()})
+		m.note(fresh.Source, fresh.Kind, wire.Event{Type: "state", About: fresh.Key, Name: fresh.Name, Detail: a.State + " -> " + b.String()})
 	case old.Name != fresh.Name:
-		m.note(fresh.Kind, wire.Event{Type: "changed", About: fresh.Key, Name: fresh.Name, Detail: "renamed from " + old.Name})
+		m.note(fresh.Source, fresh.Kind, wire.Event{Type: "changed", About: fresh.Key, Name: fresh.Name, Detail: "renamed from " + old.Name})
 	}
 }
 

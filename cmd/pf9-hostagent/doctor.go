@@ -47,6 +47,7 @@ func doctor(ctx context.Context, c *command) error {
 	}
 	found = append(found, finding{"configuration", "ok", c.config, ""})
 	found = append(found, checkIdentity(conf), checkDisk(conf), c.checkAgent(ctx), checkLibvirt(conf))
+	found = append(found, checkPlugins(conf)...)
 	for _, du := range conf.DU {
 		found = append(found, checkDU(ctx, conf, du)...)
 	}

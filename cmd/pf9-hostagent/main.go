@@ -34,6 +34,7 @@ const usage = `usage: pf9-hostagent [command] [flags]
   reload                  read the configuration again
   doctor                  look for what may be wrong, with remedies
   config check|show       check or show the configuration
+  plugin COMMAND          list, check, try, enable plugins; plugin --help has more
   version
   plugin new NAME         write a new discovery plugin, to begin with
 
@@ -50,8 +51,12 @@ const memoryLimit = 160 << 20
 // many processors wakes threads for every answer of libvirt.
 const processors = 1
 
-// errUsage is wrong usage, which has been explained.
-var errUsage = errors.New("wrong usage")
+// errUsage is wrong usage, and errFound a fault that was looked for; both have
+// been explained.
+var (
+	errUsage = errors.New("wrong usage")
+	errFound = errors.New("something is wrong")
+)
 
 // command is what every subcommand gets.
 type command struct {
@@ -105,6 +110,8 @@ func main1(args []string, in io.Reader, out, errs io.Writer) int {
 		return 0
 	case errors.Is(err, errUsage):
 		return 2
+	case errors.Is(err, errFound):
+		return 1
 	case bad:
 		fmt.Fprintln(errs, "pf9-hostagent:", err)
 		return daemon.ExitConfig

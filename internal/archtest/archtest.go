@@ -73,7 +73,7 @@ var Owners = map[string][]string{
 // Sharp standard packages and who may use them.
 var sharp = map[string][]string{
 	// A plugin of the SDK starts nothing; the conformance kit starts plugins.
-	"os/exec": {"plugin/conformance", "internal/pluginhost", "internal/testlibvirt", "internal/bench/...", "internal/sandbox", "agent/role", "agent/telemetry", "gateway/firstboot", "ova", "cmd/pf9-demo"},
+	"os/exec": {"plugin/conformance", "internal/pluginhost", "internal/testlibvirt", "internal/bench/...", "internal/sandbox", "agent/role", "agent/telemetry", "gateway/firstboot", "ova", "cmd/pf9-demo", "cmd/pf9-plugin-exec"},
 	"log":     {},
 	"unsafe":  {"internal/tunnel", "internal/bench/delayline", "agent/network", "agent/storage"},
 	"testing": {"plugin/plugintest", "internal/testlibvirt"},

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -49,12 +50,17 @@ func Load(path string, v any) error {
 }
 
 func loadFile(file string, v any) error {
-	f, err := os.Open(file)
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = f.Close() }()
-	err = toml.NewDecoder(f).DisallowUnknownFields().Decode(v)
+	return Decode(file, text, v)
+}
+
+// Decode reads the text of a TOML file into v. An unknown key and any other
+// mistake is a *ConfigError.
+func Decode(file string, text []byte, v any) error {
+	err := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields().Decode(v)
 	if strict, ok := errors.AsType[*toml.StrictMissingError](err); ok && len(strict.Errors) > 0 {
 		first := strict.Errors[0]
 		line, _ := first.Position()

@@ -34,6 +34,7 @@ var short = map[string][]string{
 	"volume":     {inventory.KindVolume},
 	"extension":  {inventory.KindExtension},
 	"kind":       {inventory.KindKind},
+	"plugin":     {inventory.KindPlugin},
 	"network":    {inventory.KindLink, inventory.KindRoute, inventory.KindNetwork, inventory.KindOVSBridge},
 	"storage":    {inventory.KindFilesystem, inventory.KindDevice, inventory.KindVolumeGroup, inventory.KindPool, inventory.KindVolume},
 }

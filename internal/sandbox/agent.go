@@ -30,6 +30,8 @@ type AgentOptions struct {
 	LibvirtSocket, LibvirtURI string
 	Disabled                  []string // modules
 	Wrap                      []string // a command to run the agent under, "ip netns exec x"
+	PluginDir                 string   // of manifests
+	Settings                  string   // more of the configuration file, after its tables
 }
 
 // Agent enrols and starts a host agent of this machine.
@@ -40,10 +42,14 @@ func (b *Box) Agent(ctx context.Context, c *ControlPlane, name string, o AgentOp
 	}
 	a := &Agent{box: b, name: name, wrap: o.Wrap, Config: filepath.Join(dir, "etc/hostagent.conf"), Socket: filepath.Join(dir, "agent.sock")}
 	var text strings.Builder
+	if o.PluginDir != "" {
+		fmt.Fprintf(&text, "plugin_dir = %q\n", o.PluginDir)
+	}
 	fmt.Fprintf(&text, "state_dir = %q\nsocket = %q\n[libvirt]\nsocket = %q\nuri = %q\n", filepath.Join(dir, "state"), a.Socket, o.LibvirtSocket, o.LibvirtURI)
 	for _, m := range o.Disabled {
 		fmt.Fprintf(&text, "[modules.%s]\ndisabled = true\n", m)
 	}
+	text.WriteString(o.Settings)
 	if err := os.WriteFile(a.Config, []byte(text.String()), 0o600); err != nil {
 		return nil, err
 	}

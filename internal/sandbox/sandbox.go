@@ -14,7 +14,7 @@ import (
 )
 
 // Programs are the paths of the built programs.
-type Programs struct{ ControlPlane, HostAgent, Ctl string }
+type Programs struct{ ControlPlane, HostAgent, Ctl, PluginExec string }
 
 // Build compiles the programs, as they ship, into dir. It must run inside of
 // the module.
@@ -22,7 +22,8 @@ func Build(ctx context.Context, dir string) (Programs, error) {
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", dir+"/",
 		"github.com/openpf9/openpf9/cmd/pf9-controlplane",
 		"github.com/openpf9/openpf9/cmd/pf9-hostagent",
-		"github.com/openpf9/openpf9/cmd/pf9ctl")
+		"github.com/openpf9/openpf9/cmd/pf9ctl",
+		"github.com/openpf9/openpf9/cmd/pf9-plugin-exec")
 	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return Programs{}, fmt.Errorf("build the programs: %w\n%s", err, out)
@@ -31,6 +32,7 @@ func Build(ctx context.Context, dir string) (Programs, error) {
 		ControlPlane: filepath.Join(dir, "pf9-controlplane"),
 		HostAgent:    filepath.Join(dir, "pf9-hostagent"),
 		Ctl:          filepath.Join(dir, "pf9ctl"),
+		PluginExec:   filepath.Join(dir, "pf9-plugin-exec"),
 	}, nil
 }
 

@@ -21,4 +21,5 @@ const (
 	KindVolume      = "storage.volume"       // (volume key) Volume
 	KindExtension   = "host.extension"       // (extension's name) Extension
 	KindKind        = "agent.kind"           // (kind's name) Kind
+	KindPlugin      = "agent.plugin"         // (plugin's name) Plugin
 )

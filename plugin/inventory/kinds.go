@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"encoding/json"
+	"time"
 
 	"github.com/openpf9/openpf9/plugin"
 )
@@ -45,6 +46,26 @@ const (
 	ExtensionTimedOut = "timed-out"
 )
 
+// Plugin is a plugin that the host's configuration enables: what it is, and how
+// it fares. The agent lists it itself.
+type Plugin struct {
+	// State is a module's: "starting", "ok", "degraded" or "failed".
+	State  string    `json:"state"`
+	Reason string    `json:"state_reason,omitempty"` // why the state is not ok
+	Since  time.Time `json:"since"`                  // when the state began
+	// Version, SDK and Protocol are what the plugin said last of itself.
+	Version  string   `json:"version,omitempty"`
+	SDK      string   `json:"sdk,omitempty"`
+	Protocol int      `json:"protocol,omitempty"`
+	Kinds    []string `json:"kinds,omitempty"` // that it may list, sorted
+	Runner   string   `json:"runner"`          // "systemd" or "exec"
+	// BinarySHA256 and ManifestSHA256 are of the files that it was started from.
+	BinarySHA256   string `json:"binary_sha256,omitempty"`
+	ManifestSHA256 string `json:"manifest_sha256,omitempty"`
+	Resources      int    `json:"resources"` // in force
+	Restarts       int    `json:"restarts"`  // since the agent's start or its last reload
+}
+
 // Core returns the core kinds, as a plugin would declare them. Their schemas
 // are the structs of this package.
 func Core() []plugin.Kind {
@@ -68,6 +89,8 @@ func Core() []plugin.Kind {
 		kind(KindVolume, column("POOL", "pool"), column("FORMAT", "format"), column("SIZE", "capacity_bytes"), wide("PATH", "path")),
 		kind(KindExtension, column("STATUS", "status"), wide("PATH", "path")),
 		kind(KindKind, column("VERSION", "version"), column("MODULE", "modules.0")),
+		kind(KindPlugin, column("VERSION", "version"), column("RESOURCES", "resources"), column("RESTARTS", "restarts"), column("REASON", "state_reason"),
+			wide("RUNNER", "runner"), wide("SDK", "sdk"), wide("SHA256", "binary_sha256")),
 	}
 }
 
@@ -75,7 +98,7 @@ func Core() []plugin.Kind {
 func IsCore(name string) bool {
 	switch name {
 	case KindHost, KindVM, KindLink, KindRoute, KindOVSBridge, KindNetwork, KindFilesystem, KindDevice,
-		KindVolumeGroup, KindPool, KindVolume, KindExtension, KindKind:
+		KindVolumeGroup, KindPool, KindVolume, KindExtension, KindKind, KindPlugin:
 		return true
 	}
 	return false

@@ -15,7 +15,7 @@ var specs = map[string]any{
 	inventory.KindRoute: inventory.Route{}, inventory.KindOVSBridge: inventory.OVSBridge{}, inventory.KindNetwork: inventory.Network{},
 	inventory.KindFilesystem: inventory.Filesystem{}, inventory.KindDevice: inventory.Device{}, inventory.KindVolumeGroup: inventory.VolumeGroup{},
 	inventory.KindPool: inventory.Pool{}, inventory.KindVolume: inventory.Volume{}, inventory.KindExtension: inventory.Extension{},
-	inventory.KindKind: inventory.Kind{},
+	inventory.KindKind: inventory.Kind{}, inventory.KindPlugin: inventory.Plugin{},
 }
 
 func TestColumnsOfCoreKindsExist(t *testing.T) {

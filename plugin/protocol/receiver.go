@@ -41,6 +41,8 @@ type Batch struct {
 	Whole   bool
 	Upserts []Resource
 	Deletes []Key // when not Whole
+	// InForce is how many resources are in force when it is applied.
+	InForce int
 }
 
 // Receiver takes deltas in and holds them to the rules. It does no I/O and
@@ -130,7 +132,7 @@ func (r *Receiver) part(d *Delta) (Batch, bool, error) {
 		return Batch{}, false, violation(RuleCount, "delta.count is %d, the snapshot has %d resources", d.Count, len(s.resources))
 	}
 	r.inForce, r.coming = &s.tally, nil
-	return Batch{Whole: true, Upserts: s.resources}, true, nil
+	return Batch{Whole: true, Upserts: s.resources, InForce: len(s.resources)}, true, nil
 }
 
 // changes takes in what differs from the list in force.
@@ -173,7 +175,7 @@ func (r *Receiver) changes(d *Delta) (Batch, bool, error) {
 	if err := r.fits(r.inForce); err != nil {
 		return Batch{}, false, err
 	}
-	return Batch{Upserts: d.Upserts, Deletes: d.Deletes}, true, nil
+	return Batch{Upserts: d.Upserts, Deletes: d.Deletes, InForce: len(r.inForce.sizes)}, true, nil
 }
 
 // check holds one resource to the rules and returns its key's hash and size.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -134,7 +135,7 @@ func (s *Session) readHello() error {
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return fmt.Errorf("%w: no hello within %v", ErrHung, s.opt.HelloTimeout)
-		case errors.Is(err, io.EOF):
+		case hasLeft(err):
 			return fmt.Errorf("%w before its hello", ErrLeft)
 		case err != nil:
 			return err
@@ -235,14 +236,20 @@ func (s *Session) explain(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: the plugin was told to leave and is still there after %v", ctx.Err(), s.opt.Grace)
 	case s.stopping.Load():
 		return ctx.Err()
-	case (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) && s.failed != "":
+	case hasLeft(err) && s.failed != "":
 		return fmt.Errorf("%w: %s", ErrLeft, s.failed)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	case hasLeft(err):
 		return ErrLeft
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("%w: it takes nothing in and says nothing", ErrLeft)
 	}
 	return err
+}
+
+// hasLeft says whether a read found the plugin gone. A plugin that leaves before
+// it has read everything resets the connection.
+func hasLeft(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
 func (s *Session) read() error {

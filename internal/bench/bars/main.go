@@ -20,6 +20,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/openpf9/openpf9/internal/hostileplugin"
 	"github.com/openpf9/openpf9/internal/sandbox"
 )
 
@@ -37,6 +38,7 @@ var bars = []bar{
 	{"scale", "1,000 VMs: start, first inventory, memory, processor time", 5 * time.Minute, scale},
 	{"chaos", "kill -9 of agent and control plane under change", 30 * time.Minute, chaos},
 	{"cut", "the network cut in a namespace", 5 * time.Minute, cut},
+	{"plugins", "plugins that do everything wrong, and the sandbox of those that do not", 15 * time.Minute, pluginsBar},
 	{"swarm", "5,000 simulated hosts with 20 VMs each", 15 * time.Minute, swarmBar},
 }
 
@@ -90,6 +92,16 @@ func main() {
 			os.Exit(2)
 		}
 		return
+	}
+	if len(os.Args) == 4 && os.Args[1] == dialPlugin {
+		if err := runDialPlugin(os.Args[2], os.Args[3]); err != nil {
+			fmt.Fprintln(os.Stderr, "bars:", err)
+			os.Exit(2)
+		}
+		return
+	}
+	if len(os.Args) == 3 && os.Args[1] == bePlugin {
+		hostileplugin.Main(os.Args[2])
 	}
 	quick := flag.Bool("quick", false, "short forms: fewer repetitions, the same bars")
 	keep := flag.Bool("keep", false, "keep the working directory with all logs")

@@ -1,0 +1,233 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/openpf9/openpf9/internal/daemon"
+	"github.com/openpf9/openpf9/internal/kindtable"
+	"github.com/openpf9/openpf9/internal/pluginhost"
+	"github.com/openpf9/openpf9/plugin/conformance"
+	"github.com/openpf9/openpf9/plugin/protocol"
+	"github.com/openpf9/openpf9/plugin/schema"
+)
+
+// tryOptions are what check, run and attach have in common.
+type tryOptions struct {
+	json     bool
+	interval time.Duration
+	config   json.RawMessage
+}
+
+// tryFlags parses flags that stand before the plugin's command, which may have
+// flags of its own.
+func (c *command) tryFlags(what string, more func(*flag.FlagSet, *tryOptions)) (o tryOptions, err error) {
+	file := ""
+	fs := flag.NewFlagSet(c.name, flag.ContinueOnError)
+	fs.SetOutput(c.errs)
+	fs.Usage = func() {
+		fmt.Fprintf(c.errs, "usage: pf9-hostagent %s [flags] %s\n", c.name, what)
+		fs.PrintDefaults()
+	}
+	fs.BoolVar(&o.json, "json", false, "print JSON")
+	fs.StringVar(&file, "plugin-config", "", "the plugin's configuration, a JSON object in a `file`")
+	more(fs, &o)
+	if err := fs.Parse(c.args); errors.Is(err, flag.ErrHelp) {
+		return o, err
+	} else if err != nil {
+		return o, errUsage
+	}
+	if c.args = fs.Args(); len(c.args) == 0 {
+		fs.Usage()
+		return o, errUsage
+	}
+	if file != "" {
+		if o.config, err = os.ReadFile(file); err != nil {
+			return o, err
+		}
+		if !json.Valid(o.config) {
+			return o, fmt.Errorf("%s is no JSON", file)
+		}
+	}
+	return o, nil
+}
+
+// program makes the path of a plugin's program whole.
+func program(args []string) ([]string, error) {
+	if !strings.Contains(args[0], "/") {
+		return args, nil // looked for in PATH
+	}
+	path, err := filepath.Abs(args[0])
+	return append([]string{path}, args[1:]...), err
+}
+
+func pluginCheck(ctx context.Context, c *command) error {
+	slack := time.Duration(0)
+	o, err := c.tryFlags("BINARY [ARG...]", func(fs *flag.FlagSet, _ *tryOptions) {
+		fs.DurationVar(&slack, "slack", 0, "`time` to add to each limit, on a slow machine")
+	})
+	if err != nil {
+		return err
+	}
+	if c.args, err = program(c.args); err != nil {
+		return err
+	}
+	report := conformance.Check(ctx, conformance.Options{Command: c.args, Config: o.config, Slack: slack})
+	if o.json {
+		err = c.json(report)
+	} else {
+		err = report.WriteText(c.out)
+	}
+	if err == nil && !report.OK() {
+		return errFound
+	}
+	return err
+}
+
+func pluginRun(ctx context.Context, c *command) error {
+	o, err := c.tryFlags("BINARY [ARG...]", intervalFlag)
+	if err != nil {
+		return err
+	}
+	if c.args, err = program(c.args); err != nil {
+		return err
+	}
+	link, err := pluginhost.Exec{Command: c.args, Log: os.Stderr}.Dial(ctx)
+	if err != nil {
+		return err
+	}
+	err = c.follow(ctx, link, o)
+	how := link.End()
+	if errors.Is(err, protocol.ErrLeft) {
+		return fmt.Errorf("%w (%s)", err, how)
+	}
+	return err
+}
+
+func intervalFlag(fs *flag.FlagSet, o *tryOptions) {
+	fs.DurationVar(&o.interval, "interval", 10*time.Second, "`time` between lists while nothing is hinted")
+}
+
+func pluginAttach(ctx context.Context, c *command) error {
+	o, err := c.tryFlags("SOCKET", intervalFlag)
+	if err != nil {
+		return err
+	}
+	path, err := c.one("socket")
+	if err != nil {
+		return err
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	if errors.Is(err, os.ErrNotExist) {
+		conn, err = c.accept(ctx, path)
+	}
+	if err != nil {
+		return err
+	}
+	return c.follow(ctx, conn, o)
+}
+
+// accept waits for one connection on a new socket.
+func (c *command) accept(ctx context.Context, path string) (net.Conn, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = l.Close() }() // and removes it
+	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
+	defer stop()
+	fmt.Fprintln(c.errs, "waiting for a plugin on", path)
+	return l.Accept()
+}
+
+// follow talks with a plugin and shows what it says until ctx or it ends.
+func (c *command) follow(ctx context.Context, conn protocol.Conn, o tryOptions) error {
+	f := &follower{c: c, json: o.json}
+	s, err := protocol.Open(ctx, conn, protocol.Options{
+		Agent: "pf9-hostagent " + daemon.Version(), Interval: o.interval,
+		Admit: func(h protocol.Hello) (json.RawMessage, error) {
+			if len(o.config) == 0 || len(h.ConfigSchema) == 0 {
+				return o.config, nil
+			}
+			wanted, err := schema.Parse(h.ConfigSchema)
+			if err != nil {
+				return nil, err
+			}
+			return o.config, wanted.Validate("config", o.config)
+		},
+		Apply:  f.apply,
+		Status: func(st protocol.Status) { f.line("status", st.Level, st.Code, st.Text) },
+		Event:  func(e protocol.Event) { f.line("event", e.About.Kind, e.About.ID, e.Type+" "+string(e.Data)) },
+	})
+	if err != nil {
+		return err
+	}
+	h := s.Hello()
+	kinds := make([]string, 0, len(h.Kinds))
+	for _, k := range h.Kinds {
+		kinds = append(kinds, k.Name)
+	}
+	fmt.Fprintf(c.errs, "%s %s (%s) lists %s\n", h.Name, kindtable.Clean(h.Version), kindtable.Clean(h.SDK), strings.Join(kinds, ", "))
+	return s.Run(ctx)
+}
+
+// follower prints what a plugin says.
+type follower struct {
+	c     *command
+	json  bool
+	begun bool
+}
+
+func (f *follower) apply(b protocol.Batch) error {
+	if f.json {
+		return json.NewEncoder(f.c.out).Encode(struct {
+			Whole   bool                `json:"whole,omitempty"`
+			Upserts []protocol.Resource `json:"upserts,omitempty"`
+			Deletes []protocol.Key      `json:"deletes,omitempty"`
+		}{b.Whole, b.Upserts, b.Deletes})
+	}
+	if b.Whole && !f.begun {
+		f.begun = true
+		rows := [][]string{{"KIND", "ID", "NAME", "SPEC"}}
+		for _, r := range b.Upserts {
+			rows = append(rows, []string{r.Kind, r.ID, r.Name, string(r.Spec)})
+		}
+		if err := f.c.table(rows); err != nil {
+			return err
+		}
+		fmt.Fprintf(f.c.errs, "%d resources; changes follow\n", len(b.Upserts))
+		return nil
+	}
+	if b.Whole {
+		f.line("all again", fmt.Sprint(len(b.Upserts)), "resources", "")
+	}
+	for _, r := range b.Upserts {
+		f.line(r.Kind, r.ID, r.Name, string(r.Spec))
+	}
+	for _, k := range b.Deletes {
+		f.line(k.Kind, k.ID, "", "is gone")
+	}
+	return nil
+}
+
+// line prints one change, when it came.
+func (f *follower) line(words ...string) {
+	if f.json {
+		return
+	}
+	text := time.Now().Format("15:04:05.000")
+	for _, w := range words {
+		if w != "" {
+			text += " " + kindtable.Clean(w)
+		}
+	}
+	fmt.Fprintln(f.c.out, text)
+}
