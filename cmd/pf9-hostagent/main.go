@@ -34,9 +34,8 @@ const usage = `usage: pf9-hostagent [command] [flags]
   reload                  read the configuration again
   doctor                  look for what may be wrong, with remedies
   config check|show       check or show the configuration
-  plugin COMMAND          list, check, try, enable plugins; plugin --help has more
+  plugin COMMAND          list, check, try, enable and write plugins; plugin --help has more
   version
-  plugin new NAME         write a new discovery plugin, to begin with
 
 Every command takes --config FILE (%s) and --help.
 Exit status: 0 done, 1 failed, 2 wrong usage, 78 bad configuration.

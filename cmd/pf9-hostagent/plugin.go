@@ -30,6 +30,7 @@ const pluginUsage = `usage: pf9-hostagent plugin COMMAND [flags]
   disable NAME            undo that
   logs NAME [ARG...]      what a plugin has logged, by journalctl
   units MANIFEST          the systemd units of a plugin
+  new NAME                write a plugin to begin with, in Go or Python
 `
 
 // pluginCommands are the subcommands of plugin. A further one is a line here
@@ -44,6 +45,7 @@ var pluginCommands = map[string]func(context.Context, *command) error{
 	"disable": pluginDisable,
 	"logs":    pluginLogs,
 	"units":   pluginUnits,
+	"new":     func(_ context.Context, c *command) error { return pluginNew(c.args, c.out, c.errs) },
 }
 
 func pluginCommand(ctx context.Context, c *command) error {

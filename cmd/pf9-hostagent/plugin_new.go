@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -10,14 +9,6 @@ import (
 	"github.com/openpf9/openpf9/internal/daemon"
 	"github.com/openpf9/openpf9/internal/scaffold"
 )
-
-func pluginCommand(_ context.Context, c *command) error {
-	if len(c.args) == 0 || c.args[0] != "new" {
-		fmt.Fprintln(c.errs, "usage: pf9-hostagent plugin new NAME [flags]")
-		return errUsage
-	}
-	return pluginNew(c.args[1:], c.out, c.errs)
-}
 
 // pluginNew is `plugin new`: it writes a plugin that works, to begin with.
 func pluginNew(args []string, stdout, stderr io.Writer) error {
