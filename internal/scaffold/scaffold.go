@@ -17,7 +17,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"text/template"
 )
 
 // Options say what to write.
@@ -69,8 +68,18 @@ type data struct {
 	Exec      []string // what starts it
 }
 
-// Command is what starts the program, as systemd reads it.
-func (d data) Command() string { return strings.Join(d.Exec, " ") }
+func (d data) names() map[string]string {
+	return map[string]string{
+		"Name": d.Name, "Kind": d.Kind, "Module": d.Module, "SDK": d.SDK, "SDKVersion": d.SDKVersion,
+		"GoVersion": d.GoVersion, "Package": d.Package, "Unit": d.Unit, "Program": d.Program,
+		"Command":       strings.Join(d.Exec, " "), // as systemd reads it
+		"QuotedCommand": `"` + strings.Join(d.Exec, `", "`) + `"`,
+	}
+}
+
+func (d data) flags() map[string]bool {
+	return map[string]bool{"Go": d.Go, "SDK": d.SDK != "", "Released": d.Released}
+}
 
 // Write writes the plugin and returns its folder and the files in it, sorted.
 func Write(o Options) (dir string, files []string, err error) {
@@ -127,15 +136,15 @@ func render(d data) (map[string][]byte, error) {
 		}
 		for _, e := range entries {
 			file := path.Join("templates", folder, e.Name())
-			t, err := template.New(e.Name()).Option("missingkey=error").ParseFS(templates, file)
+			raw, err := templates.ReadFile(file)
 			if err != nil {
 				return nil, err
 			}
-			var b bytes.Buffer
-			if err := t.Execute(&b, d); err != nil {
-				return nil, err
+			text, err := expand(string(raw), d.names(), d.flags())
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", file, err)
 			}
-			texts[d.fileName(strings.TrimSuffix(e.Name(), ".tmpl"))] = b.Bytes()
+			texts[d.fileName(strings.TrimSuffix(e.Name(), ".tmpl"))] = []byte(text)
 		}
 	}
 	return texts, nil
