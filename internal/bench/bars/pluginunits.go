@@ -77,9 +77,9 @@ func (d *dialled) dial(socket string) error {
 	return nil
 }
 
-// pluginUnits runs a plugin under a real systemd, in a container, from the units
+// sandboxBar runs a plugin under a real systemd, in a container, from the units
 // that its manifest makes.
-func pluginUnits(ctx context.Context, r *run) error {
+func sandboxBar(ctx context.Context, r *run) error {
 	if os.Geteuid() != 0 {
 		return errors.New("a systemd in a container needs root")
 	}
