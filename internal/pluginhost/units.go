@@ -91,7 +91,8 @@ func serviceUnit(m Manifest) string {
 	if m.Watchdog == nil || *m.Watchdog {
 		line("WatchdogSec=30\nNotifyAccess=main")
 	}
-	line("MemoryMax=%s\nMemorySwapMax=0\nCPUQuota=%s\nTasksMax=%d\nLimitNOFILE=1024\nLimitCORE=0\nOOMPolicy=kill", cmp.Or(m.Budget.Memory, "64M"), cmp.Or(m.Budget.CPU, "20%"), cmp.Or(m.Budget.Tasks, 32))
+	// The period is long, so that a start, which is a burst, is not slowed down.
+	line("MemoryMax=%s\nMemorySwapMax=0\nCPUQuota=%s\nCPUQuotaPeriodSec=500ms\nTasksMax=%d\nLimitNOFILE=1024\nLimitCORE=0\nOOMPolicy=kill", cmp.Or(m.Budget.Memory, "64M"), cmp.Or(m.Budget.CPU, "20%"), cmp.Or(m.Budget.Tasks, 32))
 	b.WriteString(confinement)
 	home := "yes"
 	for _, p := range m.Needs.Paths {

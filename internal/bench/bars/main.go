@@ -38,7 +38,8 @@ var bars = []bar{
 	{"scale", "1,000 VMs: start, first inventory, memory, processor time", 5 * time.Minute, scale},
 	{"chaos", "kill -9 of agent and control plane under change", 30 * time.Minute, chaos},
 	{"cut", "the network cut in a namespace", 5 * time.Minute, cut},
-	{"plugins", "plugins that do everything wrong, and the sandbox of those that do not", 15 * time.Minute, pluginsBar},
+	{"plugins", "plugins that do everything wrong", 15 * time.Minute, pluginsBar},
+	{"sandbox", "a plugin under a real systemd, in a container", 10 * time.Minute, sandboxBar},
 	{"swarm", "5,000 simulated hosts with 20 VMs each", 15 * time.Minute, swarmBar},
 }
 

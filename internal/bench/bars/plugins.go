@@ -73,10 +73,7 @@ func pluginsBar(ctx context.Context, r *run) error {
 	p50, p = p99(beside)
 	note(r, "  beside all hostile plugins, median", p50, "")
 	most(r, "  99th percentile", p, 500*time.Millisecond, "")
-	if err := s.orphans(ctx, r); err != nil {
-		return err
-	}
-	return pluginUnits(ctx, r)
+	return s.orphans(ctx, r)
 }
 
 func mebibytes(after, before uint64) float64 { return (float64(after) - float64(before)) / (1 << 20) }

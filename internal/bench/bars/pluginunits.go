@@ -62,8 +62,8 @@ func (d *dialled) dial(socket string) error {
 		},
 		Apply: func(b protocol.Batch) error {
 			defer cancel()
-			if len(b.Upserts) != 1 {
-				return errors.New("it lists no facts")
+			if len(b.Upserts) == 0 {
+				return nil // the stock plugin has nothing to list
 			}
 			return json.Unmarshal(b.Upserts[0].Spec, &d.Facts)
 		},
@@ -77,9 +77,9 @@ func (d *dialled) dial(socket string) error {
 	return nil
 }
 
-// pluginUnits runs a plugin under a real systemd, in a container, from the units
+// sandboxBar runs a plugin under a real systemd, in a container, from the units
 // that its manifest makes.
-func pluginUnits(ctx context.Context, r *run) error {
+func sandboxBar(ctx context.Context, r *run) error {
 	if os.Geteuid() != 0 {
 		return errors.New("a systemd in a container needs root")
 	}
@@ -92,11 +92,10 @@ func pluginUnits(ctx context.Context, r *run) error {
 	if err := command(ctx, "mmdebstrap", "--quiet", "--variant=minbase", "--include=systemd,systemd-sysv,dbus", "bookworm", root); err != nil {
 		return err
 	}
-	units, err := furnish(root)
-	if err != nil {
+	if err := errors.Join(stockPlugin.furnish(root, r.box.Programs.PluginExec), probePlugin.furnish(root, ""), populate(root)); err != nil {
 		return err
 	}
-	exposure, err := exposed(ctx, units)
+	exposure, err := exposed(ctx, root)
 	if err != nil {
 		return err
 	}
@@ -106,20 +105,16 @@ func pluginUnits(ctx context.Context, r *run) error {
 		return err
 	}
 	defer c.close()
-	if err := c.run(ctx, io.Discard, "systemctl", "start", pluginhost.UnitName(hostileplugin.Probe)+".socket"); err != nil {
-		return err
-	}
-	var out strings.Builder
-	if err := c.run(ctx, &out, "/usr/libexec/pf9-probe", dialPlugin, pluginhost.DefaultSockets+"/probe.sock", "20"); err != nil {
-		return err
-	}
-	var d dialled
-	if err := json.Unmarshal([]byte(out.String()), &d); err != nil {
+	d, err := c.dial(ctx, stockPlugin.name, 20)
+	if err != nil {
 		return err
 	}
 	p50, p := p99(d.Took)
-	note(r, "dial until the hello of a sandboxed plugin, median", p50, "")
+	note(r, "dial until the hello of the stock plugin, in its sandbox, median", p50, "")
 	most(r, "  longest of 20", p, 100*time.Millisecond, "")
+	if d, err = c.dial(ctx, probePlugin.name, 1); err != nil {
+		return err
+	}
 	f := d.Facts
 	note(r, "its uid", f.UID, "")
 	most(r, "  is root or the agent", b2i(f.UID < 61184 || f.UID > 65519), 0, "")
@@ -146,61 +141,82 @@ func command(ctx context.Context, words ...string) error {
 	return nil
 }
 
-// furnish puts this program as a plugin into a Debian, and returns its units.
-func furnish(root string) ([]string, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
+// installed is a plugin to put into a Debian.
+type installed struct {
+	name, kind string
+	args       []string
+}
+
+var (
+	stockPlugin = installed{"exec", "com.example.none", []string{"--kind", "com.example.none"}}
+	probePlugin = installed{hostileplugin.Probe, hostileplugin.ProbeKind, []string{bePlugin, hostileplugin.Probe}}
+)
+
+// put writes a file below a root.
+func put(root, path string, content []byte, mode os.FileMode) error {
+	path = filepath.Join(root, path)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
 	}
-	program, err := os.ReadFile(self)
-	if err != nil {
-		return nil, err
-	}
-	put := func(path string, content []byte, mode os.FileMode) error {
-		path = filepath.Join(root, path)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	return os.WriteFile(path, content, mode)
+}
+
+// furnish installs the plugin, whose program is this one if none is given, with
+// the units of its manifest.
+func (p installed) furnish(root, program string) error {
+	if program == "" {
+		self, err := os.Executable()
+		if err != nil {
 			return err
 		}
-		return os.WriteFile(path, content, mode)
+		program = self
 	}
-	manifest := fmt.Sprintf("name = %q\nversion = '1'\nkinds = [%q]\nexec = ['/usr/libexec/pf9-probe', %q, %q]\n",
-		hostileplugin.Probe, hostileplugin.ProbeKind, bePlugin, hostileplugin.Probe)
-	file := pluginhost.DefaultManifests + "/probe.toml"
-	if err := errors.Join(
-		put("/usr/libexec/pf9-probe", program, 0o755),
-		put(file, []byte(manifest), 0o644),
-		put("/etc/pf9/certs/hostagent/key.pem", []byte("secret"), 0o644),
-		put("/etc/sysusers.d/pf9.conf", []byte("u pf9 -\n"), 0o644),
-		put("/var/lib/pf9/epoch", []byte("1"), 0o644),
-	); err != nil {
-		return nil, err
-	}
-	if err := command(context.Background(), "systemd-sysusers", "--root="+root); err != nil {
-		return nil, err
-	}
-	m, err := pluginhost.LoadManifest(filepath.Join(root, pluginhost.DefaultManifests), hostileplugin.Probe)
+	text, err := os.ReadFile(program)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var units []string
+	words, err := json.Marshal(append([]string{"/usr/libexec/pf9-" + p.name}, p.args...))
+	if err != nil {
+		return err
+	}
+	manifest := fmt.Sprintf("name = %q\nversion = '1'\nkinds = [%q]\nexec = %s\n", p.name, p.kind, words)
+	if err := errors.Join(
+		put(root, "/usr/libexec/pf9-"+p.name, text, 0o755),
+		put(root, pluginhost.DefaultManifests+"/"+p.name+".toml", []byte(manifest), 0o644),
+	); err != nil {
+		return err
+	}
+	m, err := pluginhost.LoadManifest(filepath.Join(root, pluginhost.DefaultManifests), p.name)
+	if err != nil {
+		return err
+	}
 	for _, u := range pluginhost.Units(m) {
-		if err := put("/etc/systemd/system/"+u.Name, []byte(u.Text), 0o644); err != nil {
-			return nil, err
+		if err := put(root, "/etc/systemd/system/"+u.Name, []byte(u.Text), 0o644); err != nil {
+			return err
 		}
-		units = append(units, filepath.Join(root, "/etc/systemd/system", u.Name))
 	}
-	return units, nil
+	return nil
+}
+
+// populate makes the agent's user and what a plugin must not see.
+func populate(root string) error {
+	return errors.Join(
+		put(root, "/etc/pf9/certs/hostagent/key.pem", []byte("secret"), 0o644),
+		put(root, "/var/lib/pf9/epoch", []byte("1"), 0o644),
+		put(root, "/etc/sysusers.d/pf9.conf", []byte("u pf9 -\n"), 0o644),
+		command(context.Background(), "systemd-sysusers", "--root="+root),
+	)
 }
 
 var overall = regexp.MustCompile(`Overall exposure level for \S+: (\d+\.\d+)`)
 
 // exposed is what systemd-analyze thinks of a plugin's service.
-func exposed(ctx context.Context, units []string) (float64, error) {
-	text, err := os.ReadFile(units[len(units)-1])
+func exposed(ctx context.Context, root string) (float64, error) {
+	text, err := os.ReadFile(filepath.Join(root, "/etc/systemd/system", pluginhost.UnitName(probePlugin.name)+"@.service"))
 	if err != nil {
 		return 0, err
 	}
-	instance := filepath.Join(filepath.Dir(units[0]), "../../../exposed@1.service")
+	instance := filepath.Join(root, "exposed@1.service")
 	if err := os.WriteFile(instance, text, 0o644); err != nil {
 		return 0, err
 	}
@@ -255,6 +271,18 @@ func (c *container) run(ctx context.Context, out io.Writer, words ...string) err
 		return fmt.Errorf("in the container: %s: %w: %s", strings.Join(words, " "), err, errs.String())
 	}
 	return nil
+}
+
+// dial starts a plugin's socket and dials it.
+func (c *container) dial(ctx context.Context, name string, times int) (d dialled, err error) {
+	if err := c.run(ctx, io.Discard, "systemctl", "start", pluginhost.UnitName(name)+".socket"); err != nil {
+		return d, err
+	}
+	var out strings.Builder
+	if err := c.run(ctx, &out, "/usr/libexec/pf9-"+probePlugin.name, dialPlugin, pluginhost.DefaultSockets+"/"+name+".sock", strconv.Itoa(times)); err != nil {
+		return d, err
+	}
+	return d, json.Unmarshal([]byte(out.String()), &d)
 }
 
 // close ends the container; when its init is killed the kernel kills the rest.
