@@ -61,7 +61,7 @@ func newRig(t *testing.T) *rig {
 	})
 	r.host.grace = 200 * time.Millisecond
 	r.host.tune = func(o *protocol.Options) {
-		o.HelloTimeout, o.PingInterval, o.PongTimeout, o.Grace = 2*time.Second, 500*time.Millisecond, 2*time.Second, 200*time.Millisecond
+		o.HelloTimeout, o.PingInterval, o.PongTimeout, o.Grace = 3*time.Second, 500*time.Millisecond, 5*time.Second, 200*time.Millisecond
 	}
 	return r
 }
