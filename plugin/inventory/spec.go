@@ -29,11 +29,3 @@ func Spec(kind string) any {
 	}
 	return nil
 }
-
-// Kinds returns the core kinds.
-func Kinds() []string {
-	return []string{
-		KindHost, KindVM, KindLink, KindRoute, KindOVSBridge, KindNetwork,
-		KindFilesystem, KindDevice, KindVolumeGroup, KindPool, KindVolume,
-	}
-}

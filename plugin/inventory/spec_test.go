@@ -18,7 +18,10 @@ func TestPublishedSchemaIsOfTheseTypes(t *testing.T) {
 		Description: "Each property is the JSON Schema of the kind's spec.",
 		Type:        schema.Types{"object"}, Properties: make(map[string]*schema.Schema),
 	}
-	for _, kind := range Kinds() {
+	for _, kind := range []string{
+		KindHost, KindVM, KindLink, KindRoute, KindOVSBridge, KindNetwork,
+		KindFilesystem, KindDevice, KindVolumeGroup, KindPool, KindVolume,
+	} {
 		if Spec(kind) == nil {
 			t.Fatalf("%s has no struct", kind)
 		}
