@@ -7,7 +7,7 @@ const (
 	leastBound  = 16 << 10
 	slowTime    = 20 * time.Millisecond   // of data is in flight at least, to slowMost
 	slowMost    = 192 << 10               // bytes
-	sharedTime  = 600 * time.Microsecond  // of data is in flight at least, to sharedMost
+	sharedTime  = 300 * time.Microsecond  // of data is in flight at least, to sharedMost
 	sharedMost  = 640 << 10               // bytes
 	aloneTime   = 1200 * time.Microsecond // the same while nothing small is sent
 	aloneMost   = 1536 << 10
