@@ -8,7 +8,7 @@ const (
 	slowTime    = 20 * time.Millisecond   // of data is in flight at least, to slowMost
 	slowMost    = 192 << 10               // bytes
 	sharedTime  = 300 * time.Microsecond  // of data is in flight at least, to sharedMost
-	sharedMost  = 640 << 10               // bytes
+	sharedMost  = 480 << 10               // bytes
 	aloneTime   = 1200 * time.Microsecond // the same while nothing small is sent
 	aloneMost   = 1536 << 10
 	aloneAfter  = 250 * time.Millisecond // without small data

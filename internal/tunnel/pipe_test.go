@@ -57,7 +57,7 @@ func TestBoundFollowsThePath(t *testing.T) {
 	}{
 		"a slow path":          {125e3, time.Millisecond, true, leastBound, leastBound},
 		"a fair path":          {5e6, time.Millisecond, false, 90 << 10, 110 << 10},
-		"fast, with company":   {1.5e9, 50 * time.Microsecond, false, 600 << 10, sharedMost},
+		"fast, with company":   {1.5e9, 50 * time.Microsecond, false, 430 << 10, sharedMost},
 		"fast, alone":          {1.5e9, 50 * time.Microsecond, true, 1200 << 10, aloneMost},
 		"long and fast, alone": {100e6, 50 * time.Millisecond, true, 6e6, 12e6}, // 5 MB on the path
 	} {
