@@ -116,11 +116,15 @@ func TestPluginIsTried(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	out := &until{want: "com.example.thing  thing", met: cancel}
-	c := &command{name: "plugin run", args: []string{"--plugin-config", config, self, "be", "good"}, out: out, errs: out}
+	c := &command{name: "plugin run", args: []string{"--config", config, self, "be", "good"}, out: out, errs: out}
 	if err := pluginRun(ctx, c); ctx.Err() != context.Canceled {
 		t.Errorf("run: %v\n%s", err, &out.all)
 	}
 	var wrong bytes.Buffer
+	c = &command{name: "plugin run", args: []string{"--config", "-", self, "be", "good"}, in: strings.NewReader(`{"dri":"x"}`), out: &wrong, errs: &wrong}
+	if err := pluginRun(t.Context(), c); err == nil || !strings.Contains(err.Error(), `unknown key "dri"`) {
+		t.Errorf("run with a wrong configuration from standard input: %v", err)
+	}
 	c = &command{name: "plugin run", args: []string{self, "be", "duplicates"}, out: &wrong, errs: &wrong}
 	if err := pluginRun(t.Context(), c); err == nil || !strings.Contains(err.Error(), "no-duplicate-ids") {
 		t.Errorf("run of a plugin that breaks a rule: %v", err)
