@@ -95,10 +95,10 @@ func (p Plugin[C]) program() (g *program, err error) {
 
 func (p Plugin[C]) assemble() (*program, error) {
 	if t := reflect.TypeFor[C](); t.Kind() != reflect.Struct {
-		return nil, fmt.Errorf("Config is a %v, want a struct", t)
+		return nil, fmt.Errorf("the field Config is a %v, want a struct", t)
 	}
 	if p.New == nil {
-		return nil, errors.New("New is nil, want a function that makes the source")
+		return nil, errors.New("the field New is nil, want a function that makes the source")
 	}
 	g := &program{
 		hello:   protocol.Hello{Name: p.Name, Version: p.Version, SDK: sdkName},

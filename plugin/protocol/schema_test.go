@@ -46,6 +46,7 @@ var lines = map[string]string{
 // plugin says. What is just within it, both the schema and the host must take;
 // what is just beyond, both must refuse.
 func TestSchemaAndCodeAgree(t *testing.T) {
+	t.Parallel()
 	s := frameSchema()
 	found := make(map[string]int)
 	for _, message := range []string{"hello", "delta", "status", "event", "pong"} {
