@@ -111,7 +111,7 @@ func pluginRun(ctx context.Context, c *command) error {
 	if c.args, err = program(c.args); err != nil {
 		return err
 	}
-	link, err := pluginhost.Exec{Command: c.args, Log: os.Stderr}.Dial(ctx)
+	link, err := pluginhost.Exec{Command: c.args, Dir: ".", Log: os.Stderr}.Dial(ctx)
 	if err != nil {
 		return err
 	}

@@ -123,7 +123,11 @@ func Steps(o Options) string {
 			line("    %-*s  # %s", width, s[0], s[1])
 		}
 	}
-	line("\nThen replace what it lists. README.md says how to package and install it, and\nhttps://%s/blob/main/docs/writing-a-plugin.md what makes a good plugin.", sdkModule)
+	docs := "https://" + sdkModule + "/blob/main"
+	if o.SDK != "" {
+		docs = o.SDK
+	}
+	line("\nThen replace what it lists. README.md says how to package and install it, and\n%s/docs/writing-a-plugin.md what makes a good plugin.", docs)
 	if strings.HasPrefix(o.Kind, "com.example.") {
 		line("\nThe kind %s is for trying: choose one below a domain of yours\nbefore anybody else uses the plugin.", o.Kind)
 	}
