@@ -24,6 +24,7 @@ type arrays struct {
 	Arrays  []array          `json:"arrays"`
 	Groups  map[string]array `json:"groups"`
 	Limit   *int             `json:"limit"`
+	Level   *string          `json:"level" enum:"low,high"`
 }
 
 // opened returns a program, and what its New is given.
@@ -60,7 +61,7 @@ func TestPublishedConfigHasNoNullLists(t *testing.T) {
 			t.Errorf("%s is published as %s, %v, want an array", key, text, err)
 		}
 	}
-	if want := `{"arrays":[{"name":"a","ports":[],"wait":"0s"}],"dir":"","groups":{},"limit":null,"mode":"fast","retries":1,"skip":[],"wait":"0s"}`; string(g.config.Defaults()) != want {
+	if want := `{"arrays":[{"name":"a","ports":[],"wait":"0s"}],"dir":"","groups":{},"level":null,"limit":null,"mode":"fast","retries":1,"skip":[],"wait":"0s"}`; string(g.config.Defaults()) != want {
 		t.Errorf("the defaults are\n%s\nwant\n%s", g.config.Defaults(), want)
 	}
 	if _, err := g.open(t.Context(), g.config.Defaults()); err != nil || len(got.Arrays) != 1 {
@@ -74,6 +75,7 @@ func TestConfigErrorsNameTheKey(t *testing.T) {
 		`{"wait":5}`:                `config.wait: want string, not number`,
 		`{"wait":"soon"}`:           `config.wait: "soon" is no duration: want one such as "30s"`,
 		`{"mode":"quick"}`:          `config.mode: "quick" is not one of "fast", "slow"`,
+		`{"level":"middle"}`:        `config.level: "middle" is not one of "low", "high", null`,
 		`{"skip":["disks","dics"]}`: `config.skip[1]: "dics" is not one of "disks", "tapes"`,
 		`{"retries":10}`:            `config.retries: 10 is too much: want at most 9`,
 		`{"skip":null}`:             `config.skip: want array, not null`,

@@ -138,6 +138,9 @@ func (g *generator) field(f reflect.StructField, options string, v reflect.Value
 	s.restrict(f)
 	if g.nullable(s, f.Type, options) {
 		s.Type = append(s.Type, "null")
+		if len(s.Enum) > 0 {
+			s.Enum = append(s.Enum, nil)
+		}
 	}
 	if g.config && v.IsValid() && !(f.Type.Kind() == reflect.Struct && len(s.Properties) > 0) {
 		if b, err := json.Marshal(v.Interface()); err == nil {
@@ -151,7 +154,7 @@ func (g *generator) field(f reflect.StructField, options string, v reflect.Value
 // list that must not be empty it does not.
 func (g *generator) nullable(s *Schema, t reflect.Type, options string) bool {
 	switch {
-	case len(s.Type) == 0 || s.MinItems != nil || !g.config && strings.Contains(options, "omit"):
+	case len(s.Type) == 0 || s.MinItems != nil && *s.MinItems > 0 || !g.config && strings.Contains(options, "omit"):
 		return false
 	case g.config:
 		return t.Kind() == reflect.Pointer

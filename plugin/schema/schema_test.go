@@ -117,7 +117,8 @@ func TestTagsBoundValues(t *testing.T) {
 		Level int             `json:"level" enum:"1,2"`
 		Small int8            `json:"small"`
 		Spec  json.RawMessage `json:"spec,omitempty" type:"object"`
-		Tree  tree            `json:"tree"` // within itself
+		Tree  tree            `json:"tree"`                     // within itself
+		Maybe *string         `json:"maybe,omitempty" enum:"a"` // without null: it is left out then
 	}{})
 	for doc, want := range map[string]string{
 		`{"name":"äöü","some":["a","b"],"level":2,"small":-128,"spec":{},"tree":{"kids":[{"kids":[]}]}}`: "",
@@ -130,6 +131,7 @@ func TestTagsBoundValues(t *testing.T) {
 		`{"name":"a","some":["a"],"level":3,"small":0,"tree":{}}`:                                        `doc.level: 3 is not one of 1, 2`,
 		`{"name":"a","some":["a"],"level":1,"small":128,"tree":{}}`:                                      `doc.small: 128 is too much: want at most 127`,
 		`{"name":"a","some":["a"],"level":1,"small":0,"spec":[],"tree":{}}`:                              `doc.spec: want object, not array`,
+		`{"name":"a","some":["a"],"level":1,"small":0,"tree":{},"maybe":null}`:                           `doc.maybe: want string, not null`,
 	} {
 		if err := s.Validate("doc", []byte(doc)); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", doc, err, want)
