@@ -1,6 +1,9 @@
 package plugin
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Duration is a time.Duration that a configuration writes as "30s" or "5m".
 type Duration time.Duration
@@ -11,6 +14,9 @@ func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d)
 // UnmarshalText reads what time.ParseDuration reads.
 func (d *Duration) UnmarshalText(b []byte) error {
 	v, err := time.ParseDuration(string(b))
+	if err != nil {
+		return fmt.Errorf("%.40q is no duration: want one such as \"30s\" or \"5m\"", b)
+	}
 	*d = Duration(v)
-	return err
+	return nil
 }

@@ -9,7 +9,7 @@ import (
 
 // The bounds of declarations.
 const (
-	MaxKinds     = 256 // on one host
+	MaxKinds     = 256 // declared on one host, by all its plugins; one may have protocol.MaxHelloKinds
 	MaxKindBytes = protocol.MaxKindBytes
 	MaxColumns   = protocol.MaxColumns
 )

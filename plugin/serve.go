@@ -1,7 +1,6 @@
 package plugin
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"reflect"
+	"strings"
 	"syscall"
 	"time"
 
@@ -24,11 +24,13 @@ type Plugin[C any] struct {
 	Version string
 	// Kinds are all kinds that the source lists.
 	Kinds []Kind
-	// Config holds the defaults. C is a struct; its json tags name the keys,
-	// and the tags help:"what it is" and enum:"a,b" explain them. A key that C
-	// does not have is an error.
+	// Config holds the defaults. C is a struct; its json tags name the keys, and
+	// the tags help:"what it is", enum:"a,b", min:"1" and max:"9" explain and
+	// bound them. A key that C does not have is an error.
 	Config C
-	// New makes the source from the configuration. ctx ends with the plugin.
+	// New makes the source from the configuration. ctx ends with the plugin. It
+	// returns [BadConfig] for a value that makes no sense, any other error if
+	// the plugin cannot start for another reason.
 	New func(ctx context.Context, config C) (Source, error)
 	// Timeout bounds one list; 0 means 30 s.
 	Timeout time.Duration
@@ -54,7 +56,12 @@ type Event struct {
 // leaves when that does. Otherwise somebody tries the plugin by hand: it lists
 // once and prints a table. --help tells the flags.
 func Serve[C any](p Plugin[C]) {
-	os.Exit(main(p.program()))
+	g, err := p.program()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "plugin %s: a mistake in what is given to plugin.Serve: %v\n", p.Name, err)
+		os.Exit(exitError)
+	}
+	os.Exit(main(g))
 }
 
 // program is a Plugin without its type parameter.
@@ -76,24 +83,30 @@ const (
 
 const sdkName = "openpf9-go 1"
 
-// badConfig is what is wrong with a configuration.
-type badConfig struct{ error }
-
-func (b badConfig) Unwrap() error { return b.error }
-
-func isBadConfig(err error) bool {
-	_, bad := errors.AsType[badConfig](err)
-	return bad
+// program puts together what the agent is told and what it starts. Its error is
+// a mistake of the author's.
+func (p Plugin[C]) program() (g *program, err error) {
+	err = safely(func() error { g, err = p.assemble(); return err })
+	if made, ok := errors.AsType[*panicked](err); ok {
+		err = fmt.Errorf("%v", made.value) // of a tag
+	}
+	return g, err
 }
 
-func (p Plugin[C]) program() *program {
+func (p Plugin[C]) assemble() (*program, error) {
 	if t := reflect.TypeFor[C](); t.Kind() != reflect.Struct {
-		panic(fmt.Sprintf("plugin %s: Config is a %v, want a struct", p.Name, t))
+		return nil, fmt.Errorf("the field Config is a %v, want a struct", t)
+	}
+	if p.New == nil {
+		return nil, errors.New("the field New is nil, want a function that makes the source")
 	}
 	g := &program{
 		hello:   protocol.Hello{Name: p.Name, Version: p.Version, SDK: sdkName},
 		config:  schema.OfConfig(p.Config),
 		timeout: p.Timeout,
+	}
+	if err := g.config.Validate("Config", g.config.Defaults()); err != nil {
+		return nil, fmt.Errorf("the defaults do not fit the tags: %w", err)
 	}
 	for n := protocol.Oldest; n <= protocol.Version; n++ {
 		g.hello.Protocols = append(g.hello.Protocols, n)
@@ -102,34 +115,30 @@ func (p Plugin[C]) program() *program {
 		g.timeout = 30 * time.Second
 	}
 	for _, k := range p.Kinds {
-		kind := protocol.Kind{Name: k.Name, Version: k.Version, Schema: k.Schema, Columns: k.Columns}
-		if kind.Schema == nil && k.Spec != nil {
-			kind.Schema = encoded(schema.Of(k.Spec))
+		if k.Schema == nil && k.Spec != nil {
+			k.Schema = encoded(schema.Of(k.Spec))
 		}
-		g.hello.Kinds = append(g.hello.Kinds, kind)
+		if err := k.Validate(); err != nil {
+			return nil, err
+		}
+		g.hello.Kinds = append(g.hello.Kinds, protocol.Kind{Name: k.Name, Version: k.Version, Schema: k.Schema, Columns: k.Columns})
 	}
 	g.hello.ConfigSchema = encoded(g.config)
 	if err := g.hello.Validate(); err != nil {
-		panic(err.Error()) // a mistake in main
+		v, _ := errors.AsType[*protocol.Violation](err)
+		return nil, errors.New(strings.ReplaceAll(v.Text, "hello.", ""))
 	}
 	if n := len(encoded(g.hello)); n > protocol.MaxShort-1024 {
-		panic(fmt.Sprintf("plugin %s: the schemas of its kinds and configuration have %d bytes, more than a hello may have", p.Name, n))
+		return nil, fmt.Errorf("the schemas of its kinds and configuration have %d bytes, more than the %d of a hello", n, protocol.MaxShort-1024)
 	}
 	g.open = func(ctx context.Context, raw json.RawMessage) (Source, error) {
 		config := p.Config
-		if len(raw) > 0 {
-			if err := g.config.Validate("config", raw); err != nil {
-				return nil, badConfig{err}
-			}
-			dec := json.NewDecoder(bytes.NewReader(raw))
-			dec.DisallowUnknownFields()
-			if err := dec.Decode(&config); err != nil {
-				return nil, badConfig{fmt.Errorf("config: %w", err)}
-			}
+		if err := decodeConfig(g.config, raw, &config); err != nil {
+			return nil, err
 		}
 		return p.New(ctx, config)
 	}
-	return g
+	return g, nil
 }
 
 // encoded is the JSON of our own plain structs, which always encode.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -63,47 +64,72 @@ func TestPrintableKeepsTerminalsWhole(t *testing.T) {
 	}
 }
 
-func TestConfigHasDefaultsAndDurations(t *testing.T) {
-	type config struct {
-		Dir  string   `json:"dir"`
-		Wait Duration `json:"wait"`
+func TestMistakesOfTheAuthorAreNamed(t *testing.T) {
+	source := func(context.Context, settings) (Source, error) { return raw{}, nil }
+	kinds := []Kind{{Name: kind}}
+	good := Plugin[settings]{Name: "test", Version: "1", Kinds: kinds, New: source}
+	with := func(change func(*Plugin[settings])) func() error {
+		return func() error {
+			p := good
+			change(&p)
+			_, err := p.program()
+			return err
+		}
 	}
-	var got config
-	p := Plugin[config]{
-		Name: "test", Version: "1", Kinds: []Kind{{Name: kind}},
-		Config: config{Dir: "/srv", Wait: Duration(time.Minute)},
-		New:    func(_ context.Context, c config) (Source, error) { got = c; return raw{}, nil },
-	}.program()
-	for text, want := range map[string]config{
-		``:                          {"/srv", Duration(time.Minute)},
-		`{"wait":"5s"}`:             {"/srv", Duration(5 * time.Second)},
-		string(p.config.Defaults()): {"/srv", Duration(time.Minute)},
+	type mode struct {
+		Mode string `json:"mode" enum:"fast,slow"`
+	}
+	type odd struct {
+		N int `json:"n" min:"one"`
+	}
+	for name, test := range map[string]struct {
+		program func() error
+		want    string
+	}{
+		"none":                  {with(func(*Plugin[settings]) {}), ""},
+		"no name":               {with(func(p *Plugin[settings]) { p.Name = "" }), "name \"\": want 1 to 64"},
+		"no kinds":              {with(func(p *Plugin[settings]) { p.Kinds = nil }), "0 kinds, want 1 to 64"},
+		"a kind in capitals":    {with(func(p *Plugin[settings]) { p.Kinds = []Kind{{Name: "LUN"}} }), "kind \"LUN\": want lower-case"},
+		"a kind twice":          {with(func(p *Plugin[settings]) { p.Kinds = []Kind{{Name: kind}, {Name: kind}} }), "declared twice"},
+		"a schema of no JSON":   {with(func(p *Plugin[settings]) { p.Kinds = []Kind{{Name: kind, Schema: []byte("{")}} }), "is not JSON"},
+		"a column with no path": {with(func(p *Plugin[settings]) { p.Kinds = []Kind{{Name: kind, Columns: []Column{{Name: "A"}}}} }), "column A: path"},
+		"no New":                {with(func(p *Plugin[settings]) { p.New = nil }), "New is nil"},
+		"a config of one value": {func() error {
+			_, err := Plugin[string]{Name: "test", Version: "1", Kinds: kinds}.program()
+			return err
+		}, "Config is a string, want a struct"},
+		"a default that is refused": {func() error {
+			_, err := Plugin[mode]{Name: "test", Version: "1", Kinds: kinds, New: func(context.Context, mode) (Source, error) { return raw{}, nil }}.program()
+			return err
+		}, `Config.mode: "" is not one of "fast", "slow"`},
+		"an odd tag": {func() error {
+			_, err := Plugin[odd]{Name: "test", Version: "1", Kinds: kinds, New: func(context.Context, odd) (Source, error) { return raw{}, nil }}.program()
+			return err
+		}, `the tag min of the field N: "one" is no number`},
 	} {
-		if _, err := p.open(t.Context(), []byte(text)); err != nil || got != want {
-			t.Errorf("%s: %+v, %v, want %+v", text, got, err, want)
-		}
-	}
-	for _, text := range []string{`{"wait":5}`, `{"wait":"soon"}`, `[]`, `{`} {
-		if _, err := p.open(t.Context(), []byte(text)); !isBadConfig(err) {
-			t.Errorf("%s: %v, want a bad configuration", text, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			if err := test.program(); (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want an error with %q", err, test.want)
+			}
+		})
 	}
 }
 
-func TestMistakesInMainShowAtOnce(t *testing.T) {
-	for name, f := range map[string]func(){
-		"no name":               func() { Plugin[settings]{Version: "1", Kinds: []Kind{{Name: kind}}}.program() },
-		"no kinds":              func() { Plugin[settings]{Name: "test", Version: "1"}.program() },
-		"a config of one value": func() { Plugin[string]{Name: "test", Version: "1", Kinds: []Kind{{Name: kind}}}.program() },
-	} {
-		t.Run(name, func(t *testing.T) {
-			defer func() {
-				if recover() == nil {
-					t.Error("no panic")
-				}
-			}()
-			f()
-		})
+// The author reads one line, not a trace.
+func TestServeTellsAMistakeInOneLine(t *testing.T) {
+	if os.Getenv("SERVE_A_MISTAKE") != "" {
+		Serve(Plugin[settings]{Name: "test", Version: "1", Kinds: []Kind{{Name: "LUN"}}, New: func(context.Context, settings) (Source, error) { return raw{}, nil }})
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestServeTellsAMistakeInOneLine$")
+	cmd.Env = append(os.Environ(), "SERVE_A_MISTAKE=1")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	err := cmd.Run()
+	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != exitError {
+		t.Errorf("it ends with %v, want status %d", err, exitError)
+	}
+	if line, more, _ := strings.Cut(stderr.String(), "\n"); more != "" || !strings.HasPrefix(line, `plugin test: a mistake in what is given to plugin.Serve: kind "LUN": want`) {
+		t.Errorf("it says\n%s", &stderr)
 	}
 }
 

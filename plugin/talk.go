@@ -327,7 +327,7 @@ func (c *conversation) begin(ctx context.Context, wg *sync.WaitGroup) time.Durat
 func (c *conversation) finish(ctx context.Context, wg *sync.WaitGroup, err error) {
 	done := c.call
 	c.call = nil
-	if c.closing != nil {
+	if c.closing != nil || ctx.Err() != nil { // leaving: how a call ends is of no interest
 		return
 	}
 	now := time.Now()
@@ -412,10 +412,13 @@ func (c *conversation) say(level, code, text string) {
 	}
 	c.status = st
 	c.send.status = &st
-	if level == protocol.OK {
+	switch level {
+	case protocol.OK:
 		c.log.Info("the plugin is well again")
-	} else {
-		c.log.Warn("the plugin fails; its last list stays in force", "level", level, "code", code, "err", text)
+	case protocol.Degraded:
+		c.log.Warn("the plugin fails; its last list stays in force", "code", code, "err", text)
+	default:
+		c.log.Error("the plugin cannot go on and leaves", "code", code, "err", text)
 	}
 }
 

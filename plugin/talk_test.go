@@ -222,6 +222,7 @@ func TestTalkSaysWhyItGivesUp(t *testing.T) {
 		{"an unknown key", &world{}, `{"fial":"x"}`, "config", `unknown key "fial"; known are: fail`, exitConfig},
 		{"a key in capitals", &world{}, `{"FAIL":"x"}`, "config", `unknown key "FAIL"`, exitConfig},
 		{"a wrong type", &world{}, `{"fail":1}`, "config", "want string", exitConfig},
+		{"a value without sense", &world{}, `{"fail":"nonsense"}`, "config", `config.fail: "nonsense": want sense`, exitConfig},
 		{"New fails", &world{}, `{"fail":"no disk"}`, "start", "no disk", exitError},
 		{"no source", nil, "", "start", "no source was made", exitError},
 	}
@@ -241,6 +242,46 @@ func TestTalkSaysWhyItGivesUp(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestTalkSaysNothingOfItsListWhenItLeaves checks that neither SIGTERM, which
+// ends a list under way, nor giving up is logged as a list that failed.
+func TestTalkSaysNothingOfItsListWhenItLeaves(t *testing.T) {
+	for name, test := range map[string]struct {
+		source Source
+		logged string
+	}{
+		"SIGTERM":   {patient{}, ""},
+		"giving up": {nil, "cannot go on and leaves"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log bytes.Buffer
+				host, conn := net.Pipe()
+				go io.Copy(io.Discard, host)
+				ctx, sigterm := context.WithCancel(t.Context())
+				exit := make(chan int, 1)
+				go func() { exit <- talk(ctx, programOf(test.source), conn, slog.New(slog.NewTextHandler(&log, nil))) }()
+				if err := protocol.NewWriter(host).Frame(protocol.Frame{Welcome: &protocol.Welcome{Protocol: 1}}); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				sigterm()
+				<-exit
+				if strings.Contains(log.String(), "stays in force") || !strings.Contains(log.String(), test.logged) {
+					t.Errorf("it logged\n%s\nwant %q and nothing of its list", &log, test.logged)
+				}
+			})
+		})
+	}
+}
+
+// patient lists nothing, and returns when it must.
+type patient struct{}
+
+func (patient) List(ctx context.Context, _ func(Resource)) error {
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 func TestTalkLogsWhyItIsDismissed(t *testing.T) {

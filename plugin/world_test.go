@@ -79,15 +79,22 @@ type settings struct {
 }
 
 func programOf(s Source) *program {
-	return Plugin[settings]{
+	g, err := Plugin[settings]{
 		Name: "test", Version: "1.0", Kinds: []Kind{{Name: kind}},
 		New: func(_ context.Context, c settings) (Source, error) {
-			if c.Fail != "" {
-				return nil, errors.New(c.Fail)
+			switch c.Fail {
+			case "":
+				return s, nil
+			case "nonsense":
+				return nil, BadConfig("fail", "%q: want sense", c.Fail)
 			}
-			return s, nil
+			return nil, errors.New(c.Fail)
 		},
 	}.program()
+	if err != nil {
+		panic(err)
+	}
+	return g
 }
 
 // agent is the host's end of a conversation with a plugin under test.

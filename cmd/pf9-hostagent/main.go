@@ -37,7 +37,8 @@ const usage = `usage: pf9-hostagent [command] [flags]
   plugin COMMAND          list, check, try, enable and write plugins; plugin --help has more
   version
 
-Every command takes --config FILE (%s) and --help.
+Every command takes --help, and --config FILE (%s): the agent's
+configuration or, of plugin check, run and attach, the plugin's own.
 Exit status: 0 done, 1 failed, 2 wrong usage, 78 bad configuration.
 `
 

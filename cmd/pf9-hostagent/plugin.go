@@ -209,6 +209,7 @@ func (p *pluginInfo) rows() [][]string {
 		add("network", map[bool]string{true: "none", false: m.Needs.Network}[m.Needs.Network == ""])
 		add("reads", strings.Join(m.Needs.Paths, ", "))
 		add("connects to", strings.Join(m.Needs.Sockets, ", "))
+		add("opens", strings.Join(m.Needs.Devices, ", "))
 	}
 	return rows
 }

@@ -5,14 +5,30 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/openpf9/openpf9/internal/daemon"
 	"github.com/openpf9/openpf9/internal/scaffold"
 )
 
+// self is this program as a person calls it, or "" if its name will do.
+func self() string {
+	path, err := os.Executable()
+	switch {
+	case err != nil, filepath.Base(path) == "pf9-hostagent" && slices.Contains(filepath.SplitList(os.Getenv("PATH")), filepath.Dir(path)):
+		return ""
+	case strings.Contains(path, "/go-build"):
+		return "/path/to/pf9-hostagent" // of go run, which takes it away
+	}
+	return path
+}
+
 // pluginNew is `plugin new`: it writes a plugin that works, to begin with.
 func pluginNew(args []string, stdout, stderr io.Writer) error {
-	o := scaffold.Options{SDKVersion: daemon.Version()}
+	o := scaffold.Options{SDKVersion: daemon.Version(), Agent: self()}
 	f := flag.NewFlagSet("plugin new", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.StringVar(&o.Lang, "lang", "go", "`language`: go or python")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -38,7 +39,7 @@ func (c *command) tryFlags(what string, more func(*flag.FlagSet, *tryOptions)) (
 		fs.PrintDefaults()
 	}
 	fs.BoolVar(&o.json, "json", false, "print JSON")
-	fs.StringVar(&file, "plugin-config", "", "the plugin's configuration, a JSON object in a `file`")
+	fs.StringVar(&file, "config", "", "read the plugin's configuration, a JSON object, from `FILE`; - is standard input")
 	more(fs, &o)
 	if err := fs.Parse(c.args); errors.Is(err, flag.ErrHelp) {
 		return o, err
@@ -50,14 +51,24 @@ func (c *command) tryFlags(what string, more func(*flag.FlagSet, *tryOptions)) (
 		return o, errUsage
 	}
 	if file != "" {
-		if o.config, err = os.ReadFile(file); err != nil {
-			return o, err
-		}
-		if !json.Valid(o.config) {
-			return o, fmt.Errorf("%s is no JSON", file)
-		}
+		o.config, err = c.pluginConfig(file)
 	}
-	return o, nil
+	return o, err
+}
+
+// pluginConfig reads a plugin's configuration, as the plugin itself would.
+func (c *command) pluginConfig(file string) (json.RawMessage, error) {
+	var text []byte
+	var err error
+	if file == "-" {
+		text, err = io.ReadAll(io.LimitReader(c.in, 1<<20))
+	} else {
+		text, err = os.ReadFile(file)
+	}
+	if err == nil && !json.Valid(text) {
+		err = fmt.Errorf("%s is no JSON", file)
+	}
+	return text, err
 }
 
 // program makes the path of a plugin's program whole.
@@ -100,7 +111,7 @@ func pluginRun(ctx context.Context, c *command) error {
 	if c.args, err = program(c.args); err != nil {
 		return err
 	}
-	link, err := pluginhost.Exec{Command: c.args, Log: os.Stderr}.Dial(ctx)
+	link, err := pluginhost.Exec{Command: c.args, Dir: ".", Log: os.Stderr}.Dial(ctx)
 	if err != nil {
 		return err
 	}

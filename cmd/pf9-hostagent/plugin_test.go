@@ -113,14 +113,24 @@ func TestPluginIsTried(t *testing.T) {
 	if err := os.WriteFile(config, fmt.Appendf(nil, `{"dir":%q}`, dir), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	out := &until{want: "com.example.thing  thing", met: cancel}
-	c := &command{name: "plugin run", args: []string{"--plugin-config", config, self, "be", "good"}, out: out, errs: out}
-	if err := pluginRun(ctx, c); ctx.Err() != context.Canceled {
-		t.Errorf("run: %v\n%s", err, &out.all)
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("plugin.sh", fmt.Appendf(nil, "exec %s be good\n", self), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{self, "be", "good"}, {"sh", "plugin.sh"}} {
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		out := &until{want: "com.example.thing  thing", met: cancel}
+		c := &command{name: "plugin run", args: append([]string{"--config", config}, args...), out: out, errs: out}
+		if err := pluginRun(ctx, c); ctx.Err() != context.Canceled {
+			t.Errorf("run %v: %v\n%s", args, err, &out.all)
+		}
 	}
 	var wrong bytes.Buffer
+	c := &command{name: "plugin run", args: []string{"--config", "-", self, "be", "good"}, in: strings.NewReader(`{"dri":"x"}`), out: &wrong, errs: &wrong}
+	if err := pluginRun(t.Context(), c); err == nil || !strings.Contains(err.Error(), `unknown key "dri"`) {
+		t.Errorf("run with a wrong configuration from standard input: %v", err)
+	}
 	c = &command{name: "plugin run", args: []string{self, "be", "duplicates"}, out: &wrong, errs: &wrong}
 	if err := pluginRun(t.Context(), c); err == nil || !strings.Contains(err.Error(), "no-duplicate-ids") {
 		t.Errorf("run of a plugin that breaks a rule: %v", err)

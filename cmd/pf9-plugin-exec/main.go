@@ -31,8 +31,8 @@ const extensionsDir = "/opt/pf9/hostagent/extensions"
 type config struct {
 	Extensions       string          `json:"extensions" help:"directory of fetch_* and check_* executables; empty: none"`
 	ExtensionTimeout plugin.Duration `json:"extension_timeout" help:"how long an extension may run"`
-	AtOnce           int             `json:"at_once" help:"how many executables may run at a time"`
-	MaxOutput        int             `json:"max_output" help:"how many bytes an executable may print"`
+	AtOnce           int             `json:"at_once" min:"1" help:"how many executables may run at a time"`
+	MaxOutput        int             `json:"max_output" min:"1" help:"how many bytes an executable may print"`
 	Commands         []command       `json:"commands" help:"commands that print resources, one JSON object a line"`
 }
 

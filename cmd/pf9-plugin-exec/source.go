@@ -33,18 +33,18 @@ type answer struct {
 }
 
 func newSource(c config, kinds []string) (*source, error) {
-	if c.AtOnce < 1 || c.MaxOutput < 1 || c.ExtensionTimeout <= 0 {
-		return nil, errors.New("at_once, max_output and extension_timeout must be more than 0")
+	if c.ExtensionTimeout <= 0 {
+		return nil, plugin.BadConfig("extension_timeout", "%v: want more than 0", time.Duration(c.ExtensionTimeout))
 	}
 	if c.Extensions != "" && !filepath.IsAbs(c.Extensions) {
-		return nil, fmt.Errorf("extensions: %q: want a whole path", c.Extensions)
+		return nil, plugin.BadConfig("extensions", "%q: want a whole path", c.Extensions)
 	}
 	for i, cmd := range c.Commands {
 		if len(cmd.Command) == 0 || !filepath.IsAbs(cmd.Command[0]) {
-			return nil, fmt.Errorf("commands[%d].command: want the program, with its whole path, and its arguments", i)
+			return nil, plugin.BadConfig(fmt.Sprintf("commands[%d].command", i), "%q: want the program, with its whole path, and its arguments", cmd.Command)
 		}
 		if cmd.Timeout < 0 || cmd.Interval < 0 {
-			return nil, fmt.Errorf("commands[%d]: times are more than 0", i)
+			return nil, plugin.BadConfig(fmt.Sprintf("commands[%d]", i), "want a timeout and an interval of 0 or more")
 		}
 	}
 	return &source{config: c, kinds: kinds, last: make([]answer, len(c.Commands))}, nil

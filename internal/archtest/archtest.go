@@ -76,7 +76,7 @@ var sharp = map[string][]string{
 	"os/exec": {"plugin/conformance", "internal/pluginhost", "internal/testlibvirt", "internal/bench/...", "internal/sandbox", "agent/role", "agent/telemetry", "gateway/firstboot", "ova", "cmd/pf9-demo", "cmd/pf9-plugin-exec"},
 	"log":     {},
 	"unsafe":  {"internal/tunnel", "internal/bench/delayline", "agent/network", "agent/storage"},
-	"testing": {"plugin/plugintest", "internal/testlibvirt"},
+	"testing": {"plugin/plugintest", "internal/testlibvirt", "internal/eventually"},
 }
 
 // Check returns every violation among the packages.

@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -67,6 +70,27 @@ func TestModuleCanBeFetched(t *testing.T) {
 		}
 		if !strings.HasPrefix(mode, "100") {
 			t.Errorf("%s: Go's modules hold regular files only", name)
+		}
+	}
+}
+
+// Links within the repository lead to what is there.
+func TestLinksLeadSomewhere(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "git", "-C", "../..", "ls-files", "-z", "*.md").Output()
+	if err != nil {
+		t.Skip("this is no git checkout")
+	}
+	link := regexp.MustCompile(`\]\(([^):#\s]+)[)#]`)
+	for file := range strings.SplitSeq(strings.TrimSuffix(string(out), "\x00"), "\x00") {
+		file = filepath.Join("../..", file)
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllSubmatch(text, -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(file), string(m[1]))); err != nil {
+				t.Errorf("%s links to %s: %v", file, m[1], err)
+			}
 		}
 	}
 }

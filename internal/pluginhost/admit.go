@@ -12,8 +12,6 @@ import (
 	"github.com/openpf9/openpf9/plugin/schema"
 )
 
-const maxKinds = 64 // of one plugin, as in a hello
-
 // ownKind says whether a kind is for the agent alone to list.
 func ownKind(k string) bool { return strings.HasPrefix(k, "agent.") }
 

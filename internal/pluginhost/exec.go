@@ -19,6 +19,7 @@ const leaveTime = 2 * time.Second // that a plugin has to leave, after the proto
 type Exec struct {
 	Command []string
 	Env     []string // nil: PATH, HOME, LANG and TZ only
+	Dir     string   // where the plugin runs; "" means /
 	// Grace is how long it may take to leave; 0 means 2 s, as the protocol has it.
 	Grace time.Duration
 	// Log is where the plugin's standard output and error go; nil: nowhere.
@@ -51,7 +52,7 @@ func (e Exec) Dial(context.Context) (Link, error) {
 	}
 	c := &childLink{UnixConn: conn.(*net.UnixConn), grace: cmp.Or(e.Grace, leaveTime), ended: make(chan struct{})}
 	c.cmd = exec.Command(e.Command[0], e.Command[1:]...)
-	c.cmd.Dir, c.cmd.Env, c.cmd.Stdin = "/", e.environment(), theirs
+	c.cmd.Dir, c.cmd.Env, c.cmd.Stdin = cmp.Or(e.Dir, "/"), e.environment(), theirs
 	if e.Log != nil {
 		c.cmd.Stdout, c.cmd.Stderr = e.Log, e.Log
 	}

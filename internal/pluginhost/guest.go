@@ -24,7 +24,7 @@ const (
 	givenUpAfter    = 10          // failures in a row,
 	givenUpBackOff  = 30 * time.Minute
 	defaultInterval = time.Minute
-	mostKnown       = 4 * maxKinds // kinds that are remembered of one plugin
+	mostKnown       = 4 * protocol.MaxHelloKinds // kinds that are remembered of one plugin
 )
 
 // guest is one plugin's life: connected, or waiting to be.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/openpf9/openpf9/agent/mirror"
+	"github.com/openpf9/openpf9/internal/eventually"
 	"github.com/openpf9/openpf9/internal/hostileplugin"
 	"github.com/openpf9/openpf9/internal/wire"
 	"github.com/openpf9/openpf9/plugin/inventory"
@@ -100,25 +101,6 @@ func (r *rig) run(settings ...Settings) (stop func()) {
 	return stop
 }
 
-// until waits until f returns nil.
-func until(t *testing.T, f func() error) {
-	t.Helper()
-	limit := time.After(time.Minute)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := f()
-		if err == nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-limit:
-			t.Fatal(err)
-		}
-	}
-}
-
 func (r *rig) status(name string) wire.SourceStatus {
 	for _, st := range r.mirror.Statuses() {
 		if st.Name == name {
@@ -131,7 +113,7 @@ func (r *rig) status(name string) wire.SourceStatus {
 // becomes waits until a plugin is in a state, with a reason.
 func (r *rig) becomes(name, state, reason string) {
 	r.t.Helper()
-	until(r.t, func() error {
+	eventually.Nil(r.t, func() error {
 		st := r.status(name)
 		if st.State != state || !strings.Contains(st.Reason, reason) {
 			return fmt.Errorf("%s is %s (%s), want %s (%s)", name, st.State, st.Reason, state, reason)
@@ -143,7 +125,7 @@ func (r *rig) becomes(name, state, reason string) {
 // has waits until so many resources of a kind are there.
 func (r *rig) has(kind string, n int) {
 	r.t.Helper()
-	until(r.t, func() error {
+	eventually.Nil(r.t, func() error {
 		if have := len(r.mirror.Kind(kind)); have != n {
 			return fmt.Errorf("%d resources of %s, want %d", have, kind, n)
 		}
@@ -188,7 +170,7 @@ func TestPluginIsAModule(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.has(hostileplugin.GoodKind, 2)
-	until(t, func() error {
+	eventually.Nil(t, func() error {
 		p := r.report("good")
 		if p.State != "ok" || p.Resources == 0 || p.Version != "1.0.0" || p.Protocol != 1 || len(p.BinarySHA256) != 64 || len(p.ManifestSHA256) != 64 || p.Runner != RunnerExec {
 			return fmt.Errorf("the plugin is listed as %+v", p)

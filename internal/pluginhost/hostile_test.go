@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/openpf9/openpf9/internal/eventually"
 	"github.com/openpf9/openpf9/internal/hostileplugin"
 	"github.com/openpf9/openpf9/plugin/protocol"
 )
@@ -62,7 +63,7 @@ func TestHostilePluginsHarmNobody(t *testing.T) {
 			runtime.ReadMemStats(&before)
 			peak := heapPeak()
 			r.host.Set([]Settings{s, {Name: mode.Name, Runner: RunnerExec}})
-			until(t, func() error {
+			eventually.Nil(t, func() error {
 				if st := r.status(mode.Name); mode.Reason != "" && !strings.Contains(st.Reason, mode.Reason) || st.State == "" {
 					return fmt.Errorf("it is %s (%s), want a reason with %q", st.State, st.Reason, mode.Reason)
 				}

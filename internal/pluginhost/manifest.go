@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -61,7 +62,10 @@ type Needs struct {
 	Paths []string `toml:"paths"`
 	// Sockets are Unix sockets that it connects to.
 	Sockets []string `toml:"sockets"`
-	// Groups are groups that it needs for either, such as "libvirt".
+	// Devices are device nodes that it opens, "/dev/zfs rw", or kinds of them as
+	// /proc/devices names them, "char-nvme"; without "rw" it may only read.
+	Devices []string `toml:"devices"`
+	// Groups are groups that it needs for any of these, such as "libvirt".
 	Groups []string `toml:"groups"`
 }
 
@@ -97,7 +101,7 @@ func LoadManifest(dir, name string) (Manifest, error) {
 	if err := trust(file, info); err != nil {
 		return Manifest{}, err
 	}
-	m, err := readManifest(file, f)
+	m, err := ParseManifest(file, f)
 	if err == nil && m.Name != name {
 		err = &daemon.ConfigError{File: file, Text: fmt.Sprintf("name: %q, want the file's, %q", m.Name, name)}
 	}
@@ -111,10 +115,11 @@ func ReadManifest(file string) (Manifest, error) {
 		return Manifest{}, err
 	}
 	defer func() { _ = f.Close() }()
-	return readManifest(file, f)
+	return ParseManifest(file, f)
 }
 
-func readManifest(file string, r io.Reader) (m Manifest, err error) {
+// ParseManifest reads a manifest from r. Errors name the file.
+func ParseManifest(file string, r io.Reader) (m Manifest, err error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxManifest+1))
 	if err != nil {
 		return m, err
@@ -142,8 +147,8 @@ func (m *Manifest) validate() error {
 		return fmt.Errorf("name: %.80q: want 1 to 64 lower-case letters, digits, \"-\" and \".\"", m.Name)
 	case m.Protocol < protocol.Oldest:
 		return fmt.Errorf("protocol: %d is too old, want %d to %d: upgrade the plugin %s", m.Protocol, protocol.Oldest, protocol.Version, m.Name)
-	case len(m.Kinds) == 0 || len(m.Kinds) > maxKinds:
-		return fmt.Errorf("kinds: %d kinds, want 1 to %d", len(m.Kinds), maxKinds)
+	case len(m.Kinds) == 0 || len(m.Kinds) > protocol.MaxHelloKinds:
+		return fmt.Errorf("kinds: %d kinds, want 1 to %d", len(m.Kinds), protocol.MaxHelloKinds)
 	case len(m.Exec) == 0 || !filepath.IsAbs(m.Exec[0]):
 		return errors.New("exec: want a list of the program, with its whole path, and its arguments")
 	case strings.ContainsAny(m.Exec[0], " \t\"'\\%$;"):
@@ -158,7 +163,7 @@ func (m *Manifest) validate() error {
 			return fmt.Errorf("kinds: %.80q cannot be a plugin's kind", k)
 		}
 	}
-	for _, word := range slices.Concat(m.Exec, m.Needs.Paths, m.Needs.Sockets, m.Needs.Groups, []string{m.Budget.Memory, m.Budget.CPU, m.Version, m.Description}) {
+	for _, word := range slices.Concat(m.Exec, m.Needs.Paths, m.Needs.Sockets, m.Needs.Devices, m.Needs.Groups, []string{m.Budget.Memory, m.Budget.CPU, m.Version, m.Description}) {
 		if strings.ContainsFunc(word, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 			return fmt.Errorf("%q: control characters are not allowed", word)
 		}
@@ -173,7 +178,22 @@ func (m *Manifest) validate() error {
 			return fmt.Errorf("needs.groups: %q is no group", g)
 		}
 	}
-	return errors.Join(m.Needs.checkAddresses(), m.Budget.validate())
+	return errors.Join(m.Needs.checkAddresses(), m.Needs.checkDevices(), m.Budget.validate())
+}
+
+var (
+	deviceNode = regexp.MustCompile(`^/dev(/[A-Za-z0-9_+-][A-Za-z0-9_.:+-]*)+$`)
+	deviceKind = regexp.MustCompile(`^(char|block)-[A-Za-z0-9_][A-Za-z0-9_./-]*$`)
+)
+
+func (n *Needs) checkDevices() error {
+	for _, d := range n.Devices {
+		name, mode, _ := strings.Cut(d, " ")
+		if !deviceNode.MatchString(name) && !deviceKind.MatchString(name) || d != name && mode != "r" && mode != "rw" {
+			return fmt.Errorf("needs.devices: %q: want a device node or a kind of them, and perhaps \"rw\": /dev/zfs rw, char-nvme", d)
+		}
+	}
+	return nil
 }
 
 func (n *Needs) checkAddresses() error {

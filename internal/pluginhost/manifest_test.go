@@ -3,7 +3,6 @@ package pluginhost
 import (
 	"context"
 	"flag"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,6 +26,7 @@ network = "yes"
 addresses = ["192.0.2.0/24"]
 paths = ["/home/acme/key"]
 sockets = ["/run/acme.sock"]
+devices = ["/dev/acme0 rw", "char-acme"]
 groups = ["acme"]
 
 [budget]
@@ -66,6 +66,9 @@ func TestManifestRefusesMistakes(t *testing.T) {
 		"odd network":      {`"yes"`, `"full"`, "none, local or yes"},
 		"odd address":      {"192.0.2.0/24", "array.example", "want an address"},
 		"odd path":         {"/home/acme/key", "home:x", "whole path"},
+		"odd device":       {"/dev/acme0 rw", "/etc/shadow rw", "want a device node"},
+		"device above":     {"/dev/acme0 rw", "/dev/../etc/shadow", "want a device node"},
+		"odd device mode":  {"acme0 rw", "acme0 rwm", "want a device node"},
 		"odd memory":       {"128M", "lots", "such as 64M"},
 		"old protocol":     {`version = "1.2.0"`, "protocol = -1", "upgrade the plugin"},
 	} {
@@ -163,9 +166,17 @@ func TestUnitsAreConfined(t *testing.T) {
 	if err != nil {
 		t.Skip("systemd-analyze is not installed")
 	}
-	for _, network := range []string{"none", "local", "yes"} {
-		t.Run("network "+network, func(t *testing.T) {
-			text := strings.Replace(acme, `network = "yes"`+"\n"+`addresses = ["192.0.2.0/24"]`, fmt.Sprintf("network = %q", network), 1)
+	const needs = `network = "yes"
+addresses = ["192.0.2.0/24"]
+paths = ["/home/acme/key"]
+sockets = ["/run/acme.sock"]
+devices = ["/dev/acme0 rw", "char-acme"]
+`
+	for name, other := range map[string]string{
+		"no network": "", "this host's network": `network = "local"`, "the network": `network = "yes"`, "devices": `devices = ["/dev/acme0 rw"]`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := strings.Replace(acme, needs, other+"\n", 1)
 			m, err := LoadManifest(installed(t, text), "acme")
 			if err != nil {
 				t.Fatal(err)
@@ -189,7 +200,7 @@ func TestUnitsAreConfined(t *testing.T) {
 func FuzzManifest(f *testing.F) {
 	f.Add(acme)
 	f.Fuzz(func(t *testing.T, text string) {
-		m, err := readManifest("x", strings.NewReader(text))
+		m, err := ParseManifest("x", strings.NewReader(text))
 		if err != nil {
 			return
 		}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/openpf9/openpf9/internal/eventually"
 	"github.com/openpf9/openpf9/internal/hostileplugin"
 )
 
@@ -97,7 +98,7 @@ func TestNoPluginOutlivesTheHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	var pids []string
-	until(t, func() error {
+	eventually.Nil(t, func() error {
 		pids = nil
 		files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", host.Process.Pid))
 		for _, f := range files {

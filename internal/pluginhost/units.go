@@ -52,8 +52,7 @@ AmbientCapabilities=
 NoNewPrivileges=yes
 ProtectSystem=strict
 PrivateTmp=yes
-PrivateDevices=yes
-DevicePolicy=closed
+` + noDevices + `DevicePolicy=closed
 ProtectProc=invisible
 ProtectClock=yes
 ProtectHostname=yes
@@ -93,7 +92,7 @@ func serviceUnit(m Manifest) string {
 	}
 	// The period is long, so that a start, which is a burst, is not slowed down.
 	line("MemoryMax=%s\nMemorySwapMax=0\nCPUQuota=%s\nCPUQuotaPeriodSec=500ms\nTasksMax=%d\nLimitNOFILE=1024\nLimitCORE=0\nOOMPolicy=kill", cmp.Or(m.Budget.Memory, "64M"), cmp.Or(m.Budget.CPU, "20%"), cmp.Or(m.Budget.Tasks, 32))
-	b.WriteString(confinement)
+	b.WriteString(strings.Replace(confinement, noDevices, devices(m.Needs), 1))
 	home := "yes"
 	for _, p := range m.Needs.Paths {
 		if strings.HasPrefix(p, "/home/") || strings.HasPrefix(p, "/root/") || strings.HasPrefix(p, "/run/user/") {
@@ -112,6 +111,22 @@ func serviceUnit(m Manifest) string {
 	}
 	b.WriteString(network(m.Needs))
 	return b.String()
+}
+
+// noDevices leaves a plugin /dev/null and its like.
+const noDevices = "PrivateDevices=yes\n"
+
+// devices are the nodes that a plugin may open, beside /dev/null and its like.
+func devices(n Needs) string {
+	if len(n.Devices) == 0 {
+		return noDevices
+	}
+	text := "PrivateDevices=no\n" // or it would see none of the host's at all
+	for _, d := range n.Devices {
+		name, mode, _ := strings.Cut(d, " ")
+		text += "DeviceAllow=" + name + " " + cmp.Or(mode, "r") + "\n"
+	}
+	return text
 }
 
 // network is what a plugin may reach.

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/openpf9/openpf9/internal/client"
+	"github.com/openpf9/openpf9/internal/eventually"
 	"github.com/openpf9/openpf9/internal/hostileplugin"
 	"github.com/openpf9/openpf9/internal/sandbox"
 	"github.com/openpf9/openpf9/plugin/inventory"
@@ -77,7 +78,7 @@ func TestPlugins(t *testing.T) {
 	}
 	things := func(want ...string) {
 		t.Helper()
-		until(t, func() error {
+		eventually.Nil(t, func() error {
 			found, err := cp.Client.Resources(ctx, hostileplugin.GoodKind, client.Filter{})
 			if err != nil {
 				return err
@@ -93,7 +94,7 @@ func TestPlugins(t *testing.T) {
 		})
 	}
 	things("a", "b")
-	until(t, func() error {
+	eventually.Nil(t, func() error {
 		k, err := cp.Client.Kind(ctx, hostileplugin.GoodKind)
 		if err != nil || len(k.Columns) != 1 || k.Columns[0].Name != "BYTES" || k.SchemaBytes == 0 || k.Invalid > 0 {
 			return fmt.Errorf("the kind is %+v, %w", k, err)
@@ -104,7 +105,7 @@ func TestPlugins(t *testing.T) {
 		t.Fatal(err)
 	}
 	things("b")
-	until(t, func() error {
+	eventually.Nil(t, func() error {
 		found, err := cp.Client.Resources(ctx, inventory.KindExtension, client.Filter{})
 		if err != nil || len(found) != 1 || found[0].ID != "node_metadata" {
 			return fmt.Errorf("extensions %+v, %w", found, err)

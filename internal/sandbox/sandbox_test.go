@@ -8,10 +8,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/openpf9/openpf9/internal/api"
 	"github.com/openpf9/openpf9/internal/client"
+	"github.com/openpf9/openpf9/internal/eventually"
 	"github.com/openpf9/openpf9/internal/sandbox"
 	"github.com/openpf9/openpf9/plugin/inventory"
 )
@@ -24,25 +24,6 @@ type status struct {
 		Problem   string
 	}
 	Kinds map[string]int
-}
-
-// until polls until f returns nil or a minute has passed.
-func until(t *testing.T, f func() error) {
-	t.Helper()
-	limit := time.After(time.Minute)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := f()
-		if err == nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-limit:
-			t.Fatal(err)
-		}
-	}
 }
 
 func newBox(t *testing.T) *sandbox.Box {
@@ -79,7 +60,7 @@ func TestInstallation(t *testing.T) {
 		t.Fatal(err)
 	}
 	var host api.Host
-	until(t, func() error {
+	eventually.Nil(t, func() error {
 		hosts, err := cp.Client.Hosts(ctx)
 		if err != nil || len(hosts) != 1 || !hosts[0].Connected || hosts[0].Counts[inventory.KindLink] == 0 || hosts[0].Counts[inventory.KindFilesystem] == 0 {
 			return fmt.Errorf("hosts %+v, %w", hosts, err)
@@ -89,7 +70,7 @@ func TestInstallation(t *testing.T) {
 	})
 
 	t.Run("the catalogue equals the mirror", func(t *testing.T) {
-		until(t, func() error {
+		eventually.Nil(t, func() error {
 			for _, kind := range []string{inventory.KindHost, inventory.KindLink, inventory.KindRoute, inventory.KindDevice} {
 				var mirror struct{ Items []struct{ ID string } }
 				if err := a.JSON(ctx, "/v1/resources?kind="+kind, &mirror); err != nil {
@@ -127,7 +108,7 @@ func TestInstallation(t *testing.T) {
 		if err := cp.Restart(ctx); err != nil {
 			t.Fatal(err)
 		}
-		until(t, func() error {
+		eventually.Nil(t, func() error {
 			h, err := cp.Client.Host(ctx, host.ID)
 			if err != nil || !h.Connected {
 				return fmt.Errorf("host %+v, %w", h, err)
@@ -165,7 +146,7 @@ func TestInstallation(t *testing.T) {
 		if err := cp.Client.Revoke(ctx, host.ID, "left the company"); err != nil {
 			t.Fatal(err)
 		}
-		until(t, func() error {
+		eventually.Nil(t, func() error {
 			h, err := cp.Client.Host(ctx, host.ID)
 			if err != nil || h.Connected || !strings.Contains(h.Reason, "left the company") {
 				return fmt.Errorf("host %v %q, %w", h.Connected, h.Reason, err)
@@ -194,7 +175,7 @@ func TestInstallation(t *testing.T) {
 			if out, err := enroll.CombinedOutput(); err != nil || !strings.Contains(string(out), "connects now") {
 				t.Fatalf("enroll: %v\n%s", err, out)
 			}
-			until(t, func() error {
+			eventually.Nil(t, func() error {
 				h, err := cp.Client.Host(ctx, host.ID)
 				if err != nil || !h.Connected || h.Counts[inventory.KindLink] == 0 {
 					return fmt.Errorf("host %+v, %w", h, err)
@@ -209,7 +190,7 @@ func TestInstallation(t *testing.T) {
 		}
 		defer func() { _ = other.Stop() }()
 		again(other) // moved
-		until(t, func() error {
+		eventually.Nil(t, func() error {
 			h, err := cp.Client.Host(ctx, host.ID)
 			if err != nil || h.Connected {
 				return fmt.Errorf("still connected to the first: %+v, %w", h, err)

@@ -93,18 +93,41 @@ func Steps(o Options) string {
 	if err := o.complete(); err != nil {
 		return ""
 	}
-	var b strings.Builder
-	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	line("Next:\n\n    cd %s", o.Dir)
+	steps := [][2]string{{"cd " + o.Dir, ""}}
+	step := func(command, why string) { steps = append(steps, [2]string{command, why}) }
+	check := "make check"
+	if o.Agent != "" {
+		check += " PF9=" + o.Agent
+	}
 	if o.Lang == "go" {
 		if o.SDK == "" && o.SDKVersion == unreleased {
-			line("    go mod edit -replace %s=/path/to/openpf9   # this is no release: a checkout", sdkModule)
+			step("go mod edit -replace "+sdkModule+"=/path/to/openpf9", "a checkout, for there is no release; -sdk does this")
 		}
-		line("    make test          # with the conformance kit\n    ./%s%s# lists once and prints; after make build", o.Name, strings.Repeat(" ", max(1, 17-len(o.Name))))
+		step("make build && ./"+o.Name, "lists once and prints; --help says more")
+		step("make test", "with the conformance kit")
 	} else {
-		line("    ./%s.py%s# lists once and prints\n    make check         # judges it as the agent would", o.Name, strings.Repeat(" ", max(1, 14-len(o.Name))))
+		step("./"+o.Name+".py", "lists once and prints; --help says more")
 	}
-	line("\nThen replace what it lists. README.md says how to package and install it, and\nhttps://%s/blob/main/docs/writing-a-plugin.md what makes a good plugin.", sdkModule)
+	step(check, "the agent's own judgement of the program")
+	width := 0
+	for _, s := range steps {
+		width = max(width, len(s[0]))
+	}
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	line("Next:\n")
+	for _, s := range steps {
+		if s[1] == "" {
+			line("    %s", s[0])
+		} else {
+			line("    %-*s  # %s", width, s[0], s[1])
+		}
+	}
+	docs := "https://" + sdkModule + "/blob/main"
+	if o.SDK != "" {
+		docs = o.SDK
+	}
+	line("\nThen replace what it lists. README.md says how to package and install it, and\n%s/docs/writing-a-plugin.md what makes a good plugin.", docs)
 	if strings.HasPrefix(o.Kind, "com.example.") {
 		line("\nThe kind %s is for trying: choose one below a domain of yours\nbefore anybody else uses the plugin.", o.Kind)
 	}

@@ -17,6 +17,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/openpf9/openpf9/internal/pluginhost"
 )
 
 // Options say what to write.
@@ -38,6 +40,9 @@ type Options struct {
 	// SDKVersion is the version of the SDK that a Go plugin requires. If it is no
 	// release, only a checkout will do.
 	SDKVersion string
+	// Agent is the agent's program, for what Steps says; "" means pf9-hostagent,
+	// found in PATH.
+	Agent string
 }
 
 // languages are those that a plugin can be written in.
@@ -51,7 +56,7 @@ const goVersion = "1.26.0"
 
 const libexec = "/usr/libexec/pf9-hostagent/"
 
-// In the names of templates NAME, PACKAGE and UNIT are replaced.
+// In the names of templates NAME and PACKAGE are replaced.
 //
 //go:embed templates
 var templates embed.FS
@@ -65,15 +70,15 @@ type data struct {
 	Package   string   // of rpm and deb
 	Unit      string   // of systemd, without what follows
 	Program   string   // as installed
-	Exec      []string // what starts it
+	Before    []string // that stands before the program in what starts it
 }
 
 func (d data) names() map[string]string {
 	return map[string]string{
 		"Name": d.Name, "Kind": d.Kind, "Module": d.Module, "SDK": d.SDK, "SDKVersion": d.SDKVersion,
 		"GoVersion": d.GoVersion, "Package": d.Package, "Unit": d.Unit, "Program": d.Program,
-		"Command":       strings.Join(d.Exec, " "), // as systemd reads it
-		"QuotedCommand": `"` + strings.Join(d.Exec, `", "`) + `"`,
+		"Exec":  `"` + strings.Join(append(slices.Clone(d.Before), d.Program), `", "`) + `"`, // as TOML has it
+		"Start": strings.Join(append(slices.Clone(d.Before), ""), " "),                       // to go before the program
 	}
 }
 
@@ -114,14 +119,11 @@ func Write(o Options) (dir string, files []string, err error) {
 func newData(o Options) data {
 	d := data{
 		Options: o, Go: o.Lang == "go", Released: o.SDKVersion != unreleased, GoVersion: goVersion,
-		Package: "pf9-plugin-" + o.Name, Unit: "pf9-hostagent-plugin-" + o.Name,
+		Package: "pf9-plugin-" + o.Name, Unit: pluginhost.UnitName(o.Name), Program: libexec + o.Name,
 	}
-	if d.Go {
-		d.Program = libexec + o.Name
-		d.Exec = []string{d.Program}
-	} else {
-		d.Program = libexec + o.Name + ".py"
-		d.Exec = []string{"/usr/bin/python3", "-I", d.Program} // -I: files beside it are no modules
+	if !d.Go {
+		d.Program += ".py"
+		d.Before = []string{"/usr/bin/python3", "-I"} // -I: files beside it are no modules
 	}
 	return d
 }
@@ -147,16 +149,24 @@ func render(d data) (map[string][]byte, error) {
 			texts[d.fileName(strings.TrimSuffix(e.Name(), ".tmpl"))] = []byte(text)
 		}
 	}
+	manifest := d.Name + ".toml"
+	m, err := pluginhost.ParseManifest(manifest, bytes.NewReader(texts[manifest]))
+	if err != nil {
+		return nil, err
+	}
+	for _, u := range pluginhost.Units(m) {
+		texts["packaging/"+u.Name] = []byte(u.Text)
+	}
 	return texts, nil
 }
 
 // fileName says where the file of a template goes.
 func (d data) fileName(template string) string {
-	name := strings.NewReplacer("NAME", d.Name, "UNIT", d.Unit, "PACKAGE", d.Package).Replace(template)
+	name := strings.NewReplacer("NAME", d.Name, "PACKAGE", d.Package).Replace(template)
 	switch {
 	case template == "gitignore":
 		return ".gitignore"
-	case strings.HasPrefix(template, "UNIT"), strings.HasPrefix(template, "PACKAGE"):
+	case strings.HasPrefix(template, "PACKAGE"):
 		return "packaging/" + name
 	}
 	return name

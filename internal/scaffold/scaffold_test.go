@@ -13,25 +13,61 @@ import (
 	"testing"
 	"time"
 
-	"github.com/openpf9/openpf9/internal/daemon"
+	"github.com/openpf9/openpf9/internal/pluginhost"
 	"github.com/openpf9/openpf9/plugin/plugintest"
 )
 
 // checkout is the SDK that this package is of.
 const checkout = "../.."
 
-// A stranger's plugin is made outside of our module, and nothing is fetched.
-func TestGoPluginPassesItsOwnTests(t *testing.T) {
-	t.Parallel()
-	dir := write(t, Options{Name: "acme-disks", Lang: "go", Kind: "com.acme.disk", Module: "git.acme.example/ops/acme-disks", SDK: checkout})
+// What is printed can be pasted: the plugins are made outside of our module,
+// nothing is fetched, and the agent's program is one that tells what it was asked.
+func TestStepsWorkAsPrinted(t *testing.T) {
+	if _, err := exec.LookPath("make"); err != nil {
+		t.Skip("no make here: packaging/deps.sh installs it")
+	}
+	agent := filepath.Join(t.TempDir(), "agent")
+	if err := os.WriteFile(agent, []byte("#!/bin/sh\necho asked: \"$@\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for lang, test := range map[string]struct {
+		o    Options
+		want []string
+	}{
+		"go": {
+			Options{Kind: "com.acme.disk", Module: "git.acme.example/ops/acme-disks", SDK: checkout},
+			[]string{"com.acme.disk  passwd", "--- PASS: TestConformance", "asked: plugin check ./acme-disks\n"},
+		},
+		"python": {Options{}, []string{`"kind": "com.example.acme_disks", "id": "passwd"`, "asked: plugin check /usr/bin/python3 -I acme-disks.py\n"}},
+	} {
+		t.Run(lang, func(t *testing.T) {
+			t.Parallel()
+			if _, err := os.Stat("/usr/bin/python3"); err != nil && lang == "python" {
+				t.Skip("no python3 here: packaging/deps.sh installs it")
+			}
+			o := test.o
+			o.Name, o.Lang, o.Agent = "acme-disks", lang, agent
+			dir := write(t, o)
+			o.Dir = dir
+			_, steps, _ := strings.Cut(Steps(o), "Next:\n\n")
+			steps, _, _ = strings.Cut(steps, "\n\n")
+			out := offline(t, ".", "env", "GOFLAGS=-v", "sh", "-exc", steps)
+			for _, want := range test.want {
+				if !strings.Contains(out, want) {
+					t.Errorf("no %q in what comes of\n%s\n\n%s", want, steps, out)
+				}
+			}
+		})
+	}
+}
+
+func TestGoPluginIsFormatted(t *testing.T) {
+	dir := write(t, Options{Name: "disks", Lang: "go"})
 	for _, file := range []string{"main.go", "main_test.go"} {
 		text := read(t, dir, file)
 		if formatted, err := format.Source([]byte(text)); err != nil || string(formatted) != text {
 			t.Errorf("%s is not formatted (%v)", file, err)
 		}
-	}
-	if out := offline(t, dir, "go", "test", "-v", "./..."); !strings.Contains(out, "--- PASS: TestConformance") {
-		t.Errorf("the conformance kit is not among its tests:\n%s", out)
 	}
 }
 
@@ -96,31 +132,16 @@ func TestManifestFitsTheProgram(t *testing.T) {
 	for _, lang := range languages {
 		t.Run(lang, func(t *testing.T) {
 			dir := write(t, Options{Name: "acme.disks", Lang: lang, Kind: "com.acme.disk"})
-			var m struct {
-				Name, Version, Description string
-				Protocol                   int
-				Kinds, Exec                []string
-				Watchdog                   *bool
-				Needs                      struct{ Network string }
-				Budget                     struct {
-					Memory, CPU string
-					Tasks       int
-				}
-			}
-			if err := daemon.Load(filepath.Join(dir, "acme.disks.toml"), &m); err != nil {
+			m, err := pluginhost.ReadManifest(filepath.Join(dir, "acme.disks.toml"))
+			if err != nil {
 				t.Fatal(err)
 			}
 			if m.Name != "acme.disks" || !slices.Equal(m.Kinds, []string{"com.acme.disk"}) || (m.Watchdog == nil) != (lang == "go") {
 				t.Errorf("the manifest is %+v", m)
 			}
-			const unit = "packaging/pf9-hostagent-plugin-acme.disks"
-			service, socket := read(t, dir, unit+"@.service"), read(t, dir, unit+".socket")
-			for text, want := range map[string]string{
-				service: "\nExecStart=" + strings.Join(m.Exec, " ") + "\n",
-				socket:  "\nListenStream=/run/pf9-hostagent/plugins/acme.disks.sock\n",
-			} {
-				if !strings.Contains(text, want) {
-					t.Errorf("no %q in\n%s", want, text)
+			for _, u := range pluginhost.Units(m) {
+				if read(t, dir, "packaging/"+u.Name) != u.Text {
+					t.Errorf("%s is not what `make units` makes of the manifest", u.Name)
 				}
 			}
 			program := m.Exec[len(m.Exec)-1]

@@ -55,41 +55,41 @@ type Frame struct {
 // Hello is the first line of a plugin: who it is and what it can.
 type Hello struct {
 	// Protocols are the protocol numbers that the plugin speaks.
-	Protocols []int `json:"protocols"`
+	Protocols []int `json:"protocols" min:"1" max:"16"`
 	// Name is the plugin's, in lower case, digits, "-" and ".".
-	Name    string `json:"name"`
-	Version string `json:"version"`
+	Name    string `json:"name" min:"1" max:"64"`
+	Version string `json:"version" min:"1" max:"64"`
 	// SDK names the library and its version, for people; it may be empty.
-	SDK string `json:"sdk,omitempty"`
+	SDK string `json:"sdk,omitempty" max:"255"`
 	// Kinds are all kinds that the plugin may send.
-	Kinds []Kind `json:"kinds"`
+	Kinds []Kind `json:"kinds" min:"1" max:"64"`
 	// ConfigSchema is a JSON Schema of the configuration; absent: the plugin
 	// takes none.
-	ConfigSchema json.RawMessage `json:"config_schema,omitempty"`
+	ConfigSchema json.RawMessage `json:"config_schema,omitempty" type:"object"`
 }
 
 // Kind declares one kind of resource.
 type Kind struct {
 	// Name is dotted: "compute.vm", or a reversed domain, "com.acme.lun".
-	Name string `json:"name"`
+	Name string `json:"name" min:"3" max:"64"`
 	// Version is the number of the kind's schema, from 1; 0 means 1. A newer one
 	// only adds members to the specs.
-	Version int `json:"version,omitempty"`
+	Version int `json:"version,omitempty" min:"0"`
 	// Schema is a JSON Schema of the specs; it may be absent.
-	Schema json.RawMessage `json:"schema,omitempty"`
+	Schema json.RawMessage `json:"schema,omitempty" type:"object"`
 	// Columns are what a table shows beside host, id and name; none: the first
 	// few plain members of the spec.
-	Columns []Column `json:"columns,omitempty"`
+	Columns []Column `json:"columns,omitempty" max:"32"`
 }
 
 // Column is one column of a kind's table.
 type Column struct {
 	// Name is the heading.
-	Name string `json:"name"`
+	Name string `json:"name" min:"1" max:"32"`
 	// Path leads from the spec to the value: names of members, and indexes of
 	// lists, with dots between, such as "wwn" or "paths.0.state". A number under
 	// a name that ends in "_bytes" is shown as a size.
-	Path string `json:"path"`
+	Path string `json:"path" min:"1" max:"128"`
 	// Wide leaves the column to wide tables.
 	Wide bool `json:"wide,omitempty"`
 }
@@ -104,26 +104,26 @@ type Welcome struct {
 	// milliseconds; 0 leaves it to the plugin.
 	IntervalMS int64 `json:"interval_ms,omitempty"`
 	// Config is an object after the plugin's schema; absent: all defaults.
-	Config json.RawMessage `json:"config,omitempty"`
+	Config json.RawMessage `json:"config,omitempty" type:"object"`
 	// Agent is the host's program and version, for people.
 	Agent string `json:"agent,omitempty"`
 }
 
 // Key identifies a resource.
 type Key struct {
-	Kind string `json:"kind"`
-	ID   string `json:"id"`
+	Kind string `json:"kind" min:"3" max:"64"`
+	ID   string `json:"id" min:"1" max:"255"`
 }
 
 // Resource is one discovered thing.
 type Resource struct {
 	Key
-	Name   string `json:"name,omitempty"`
+	Name   string `json:"name,omitempty" max:"255"`
 	Parent Key    `json:"parent,omitzero"`
 	// Spec is an object, of the same bytes while the thing does not change.
-	Spec json.RawMessage `json:"spec"`
+	Spec json.RawMessage `json:"spec" type:"object"`
 	// Ext is an object whose keys have the form "domain/attribute".
-	Ext json.RawMessage `json:"ext,omitempty"`
+	Ext json.RawMessage `json:"ext,omitempty" type:"object"`
 }
 
 // Delta carries changes. The deltas from one with Begin to one with End, which
@@ -131,9 +131,9 @@ type Resource struct {
 // everything before it.
 type Delta struct {
 	// Seq starts at 1 and grows by one with each delta of a connection.
-	Seq     uint64     `json:"seq"`
-	Upserts []Resource `json:"upserts,omitempty"`
-	Deletes []Key      `json:"deletes,omitempty"`
+	Seq     uint64     `json:"seq" min:"1"`
+	Upserts []Resource `json:"upserts,omitempty" max:"10000"`
+	Deletes []Key      `json:"deletes,omitempty" max:"10000"`
 	Begin   bool       `json:"begin,omitempty"`
 	End     bool       `json:"end,omitempty"`
 	// Count, with End, is how many resources the snapshot has.
@@ -153,7 +153,7 @@ type Resync struct {
 // Refresh asks to look at some resources now, or at everything if it names
 // none, and to send what has changed.
 type Refresh struct {
-	Keys []Key `json:"keys,omitempty"`
+	Keys []Key `json:"keys,omitempty" max:"10000"`
 }
 
 // The levels of a status.
@@ -165,17 +165,17 @@ const (
 
 // Status is the plugin's health, sent when it changes.
 type Status struct {
-	Level string `json:"level"`
+	Level string `json:"level" enum:"ok,degraded,failed"`
 	// Code is a word for programs: "list", "watch", "config", "panic".
-	Code string `json:"code,omitempty"`
+	Code string `json:"code,omitempty" max:"64"`
 	// Text is for people.
-	Text string `json:"text,omitempty"`
+	Text string `json:"text,omitempty" max:"4096"`
 }
 
 // Event is an entry of history. It is sent once and not acknowledged.
 type Event struct {
 	About Key    `json:"about"`
-	Type  string `json:"type"` // "crashed"
+	Type  string `json:"type" min:"1" max:"64"` // "crashed"
 	// At is when it happened; zero: when it arrives.
 	At   time.Time       `json:"at,omitzero"`
 	Data json.RawMessage `json:"data,omitempty"`

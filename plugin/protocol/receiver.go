@@ -166,6 +166,9 @@ func (r *Receiver) changes(d *Delta) (Batch, bool, error) {
 		if err := r.kind(&k.Kind, k.ID); err != nil {
 			return Batch{}, false, err
 		}
+		if !k.valid() {
+			return Batch{}, false, violation(RuleResource, "%s: deleted id %.80q: want 1 to %d bytes", k.Kind, k.ID, maxName)
+		}
 		key := r.hash(*k)
 		if err := once(key, *k); err != nil {
 			return Batch{}, false, err

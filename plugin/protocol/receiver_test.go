@@ -40,6 +40,9 @@ func TestReceiverHoldsDeltasToTheRules(t *testing.T) {
 		{"no spec", []string{`{"seq":1,"begin":true,"upserts":[{"kind":"test.a","id":"1"}]}`}, RuleResource},
 		{"a spec that is a list", []string{`{"seq":1,"begin":true,"upserts":[{"kind":"test.a","id":"1","spec":[]}]}`}, RuleResource},
 		{"half a parent", []string{`{"seq":1,"begin":true,"upserts":[{"kind":"test.a","id":"1","spec":{},"parent":{"kind":"test.b","id":""}}]}`}, RuleResource},
+		{"a parent of no kind", []string{`{"seq":1,"begin":true,"upserts":[{"kind":"test.a","id":"1","spec":{},"parent":{"kind":"rack","id":"1"}}]}`}, RuleResource},
+		{"an empty parent is none", []string{`{"seq":1,"begin":true,"upserts":[{"kind":"test.a","id":"1","spec":{},"parent":{"kind":"","id":""}}]}`}, ""},
+		{"a delete without an id", []string{first, `{"seq":2,"deletes":[{"kind":"test.a"}]}`}, RuleResource},
 		{"a long id", []string{`{"seq":1,"begin":true,"upserts":[{"kind":"test.a","id":"` + strings.Repeat("x", 256) + `","spec":{}}]}`}, RuleResource},
 		{"a large spec", []string{`{"seq":1,"begin":true,"upserts":[{"kind":"test.a","id":"1","spec":{"x":"` + strings.Repeat("x", maxSpec) + `"}}]}`}, RuleResource},
 	}

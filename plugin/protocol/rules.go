@@ -47,8 +47,10 @@ const (
 	maxSpec   = 256 << 10
 	maxExt    = 16 << 10
 	maxSchema = 64 << 10
-	maxKinds  = 64
 )
+
+// MaxHelloKinds bounds the kinds of one plugin.
+const MaxHelloKinds = 64
 
 // Validate says what is missing or wrong in a hello.
 func (h *Hello) Validate() error {
@@ -61,8 +63,8 @@ func (h *Hello) Validate() error {
 		return violation(RuleHello, "hello.version %.80q: want 1 to 64 bytes", h.Version)
 	case len(h.SDK) > maxName:
 		return violation(RuleHello, "hello.sdk has more than %d bytes", maxName)
-	case len(h.Kinds) == 0 || len(h.Kinds) > maxKinds:
-		return violation(RuleHello, "hello.kinds has %d kinds, want 1 to %d", len(h.Kinds), maxKinds)
+	case len(h.Kinds) == 0 || len(h.Kinds) > MaxHelloKinds:
+		return violation(RuleHello, "hello.kinds has %d kinds, want 1 to %d", len(h.Kinds), MaxHelloKinds)
 	case len(h.ConfigSchema) > maxSchema || len(h.ConfigSchema) > 0 && !isObject(h.ConfigSchema):
 		return violation(RuleHello, "hello.config_schema: want an object of at most %d bytes", maxSchema)
 	}
@@ -86,8 +88,8 @@ func (r *Resource) Validate() error {
 		return violation(RuleResource, "%s: id %.80q: want 1 to %d bytes", r.Kind, r.ID, maxName)
 	case len(r.Name) > maxName:
 		return violation(RuleResource, "%s %s: the name has more than %d bytes", r.Kind, r.ID, maxName)
-	case len(r.Parent.Kind) > 64 || len(r.Parent.ID) > maxName || (r.Parent.Kind == "") != (r.Parent.ID == ""):
-		return violation(RuleResource, "%s %s: parent: want a kind and an id, or no parent", r.Kind, r.ID)
+	case r.Parent != Key{} && !r.Parent.valid():
+		return violation(RuleResource, "%s %s: parent %.80q %.80q: want a kind and an id of 1 to %d bytes, or no parent", r.Kind, r.ID, r.Parent.Kind, r.Parent.ID, maxName)
 	case !isObject(r.Spec):
 		return violation(RuleResource, "%s %s: the spec is no JSON object", r.Kind, r.ID)
 	case len(r.Spec) > maxSpec:
@@ -111,11 +113,14 @@ func (s *Status) Validate() error {
 
 // Validate checks an event.
 func (e *Event) Validate() error {
-	if e.Type == "" || len(e.Type) > 64 || e.About.Kind == "" || len(e.About.ID) > maxName || len(e.Data) > maxExt {
-		return violation(RuleStatus, "event: want a kind, a type of 1 to 64 bytes and at most %d bytes of data", maxExt)
+	if e.Type == "" || len(e.Type) > 64 || !e.About.valid() || len(e.Data) > maxExt {
+		return violation(RuleStatus, "event: want a kind and an id, a type of 1 to 64 bytes and at most %d bytes of data", maxExt)
 	}
 	return nil
 }
+
+// valid says whether k can name a resource.
+func (k *Key) valid() bool { return ValidKind(k.Kind) && k.ID != "" && len(k.ID) <= maxName }
 
 // ValidKind says whether s can name a kind.
 func ValidKind(s string) bool {

@@ -3,25 +3,29 @@ package schema
 import (
 	"encoding"
 	"encoding/json"
-	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
 
 // Of describes what package encoding/json makes of a value of v's type. Unknown
 // properties are allowed: readers ignore what they do not know. A field without
-// omitempty or omitzero is required. It panics if the type refers to itself,
-// which no message and no spec does.
+// omitempty or omitzero is required. A type within itself is described once:
+// inside of that, anything goes.
 //
-// The tags of a field may say more: help:"what it is" and enum:"a,b,c".
+// The tags of a field may say more: help:"what it is", enum:"a,b,c" of the value
+// or of each element of a list, min:"1" and max:"9" of a number, a text's length
+// in characters or a list's, and type:"object" of a json.RawMessage. It panics if
+// a tag makes no sense.
 func Of(v any) *Schema {
 	g := generator{}
 	return g.of(reflect.TypeOf(v), reflect.Value{})
 }
 
 // OfConfig describes the configurations that may be decoded into v, with v's
-// fields as defaults. Nothing is required, and unknown properties are errors.
+// fields as defaults. Nothing is required, and unknown properties are errors. A
+// list or map without a default is empty, and cannot be null: only a pointer can.
 func OfConfig(v any) *Schema {
 	g := generator{config: true}
 	return g.of(reflect.TypeOf(v), reflect.ValueOf(v))
@@ -54,10 +58,15 @@ func (g *generator) of(t reflect.Type, v reflect.Value) *Schema {
 	switch t.Kind() {
 	case reflect.Bool:
 		return &Schema{Type: Types{"boolean"}}
-	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+	case reflect.Int, reflect.Int64:
 		return &Schema{Type: Types{"integer"}}
-	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+	case reflect.Int8, reflect.Int16, reflect.Int32:
+		half := float64(int64(1) << (t.Bits() - 1))
+		return &Schema{Type: Types{"integer"}, Minimum: new(-half), Maximum: new(half - 1)}
+	case reflect.Uint, reflect.Uint64:
 		return &Schema{Type: Types{"integer"}, Minimum: new(float64)}
+	case reflect.Uint8, reflect.Uint16, reflect.Uint32:
+		return &Schema{Type: Types{"integer"}, Minimum: new(float64), Maximum: new(float64(int64(1)<<t.Bits() - 1))}
 	case reflect.Float32, reflect.Float64:
 		return &Schema{Type: Types{"number"}}
 	case reflect.String:
@@ -81,10 +90,8 @@ func (g *generator) of(t reflect.Type, v reflect.Value) *Schema {
 }
 
 func (g *generator) ofStruct(t reflect.Type, v reflect.Value) *Schema {
-	for _, a := range g.above {
-		if a == t {
-			panic(fmt.Sprintf("schema: type %v refers to itself", t))
-		}
+	if slices.Contains(g.above, t) {
+		return &Schema{}
 	}
 	g.above = append(g.above, t)
 	defer func() { g.above = g.above[:len(g.above)-1] }()
@@ -128,26 +135,29 @@ func (g *generator) field(f reflect.StructField, options string, v reflect.Value
 		s = &Schema{Type: Types{"string"}}
 	}
 	s.Description = f.Tag.Get("help")
-	for value := range strings.SplitSeq(f.Tag.Get("enum"), ",") {
-		if value != "" {
-			s.Enum = append(s.Enum, value)
-		}
-	}
-	if nilable(f.Type) && len(s.Type) > 0 && (g.config || !strings.Contains(options, "omit")) {
+	s.restrict(f)
+	if g.nullable(s, f.Type, options) {
 		s.Type = append(s.Type, "null")
+		if len(s.Enum) > 0 {
+			s.Enum = append(s.Enum, nil)
+		}
 	}
 	if g.config && v.IsValid() && !(f.Type.Kind() == reflect.Struct && len(s.Properties) > 0) {
 		if b, err := json.Marshal(v.Interface()); err == nil {
-			s.Default = b
+			s.Default = s.withoutNulls(b)
 		}
 	}
 	return s
 }
 
-func nilable(t reflect.Type) bool {
-	switch t.Kind() {
-	case reflect.Pointer, reflect.Slice, reflect.Map:
-		return t != rawType
+// nullable says whether null stands for a nil value of t in this field. Of a
+// list that must not be empty it does not.
+func (g *generator) nullable(s *Schema, t reflect.Type, options string) bool {
+	switch {
+	case len(s.Type) == 0 || s.MinItems != nil && *s.MinItems > 0 || !g.config && strings.Contains(options, "omit"):
+		return false
+	case g.config:
+		return t.Kind() == reflect.Pointer
 	}
-	return false
+	return t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t.Kind() == reflect.Map
 }

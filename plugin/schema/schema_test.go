@@ -56,11 +56,11 @@ func TestOfDescribesWhatIsEncoded(t *testing.T) {
 	}
 	for doc, want := range map[string]string{
 		`{"size":1,"tags":[]}`:                              `spec: "id" is missing`,
-		`{"id":"1","size":-1,"tags":[]}`:                    `spec.size: -1 is out of range`,
+		`{"id":"1","size":-1,"tags":[]}`:                    `spec.size: -1 is too little: want at least 0`,
 		`{"id":"1","size":1.5,"tags":[]}`:                   `spec.size: want integer, not number`,
 		`{"id":1,"size":1,"tags":[]}`:                       `spec.id: want string, not number`,
 		`{"id":"1","size":1,"tags":[1]}`:                    `spec.tags[0]: want string, not number`,
-		`{"id":"1","size":1,"tags":{},"mode":"x"}`:          `spec.mode: x is not one of [fast slow]`,
+		`{"id":"1","size":1,"tags":{},"mode":"x"}`:          `spec.mode: "x" is not one of "fast", "slow"`,
 		`{"id":"1","size":1,"tags":{}}`:                     `spec.tags: want array or null, not object`,
 		`{"id":"1","size":1,"tags":null,"inner":{"On":1}}`:  `spec.inner: "ratio" is missing`,
 		`{"id":"1","size":1,"tags":null,"extra":{"a":"1"}}`: `spec.extra.a: want integer, not string`,
@@ -85,7 +85,7 @@ type config struct {
 func TestOfConfigTakesItsDefaultsAndNothingUnknown(t *testing.T) {
 	s := OfConfig(config{Dir: "/srv", Inner: inner{Ratio: 0.5}})
 	d := s.Defaults()
-	if want := `{"dir":"/srv","inner":{"On":false,"ratio":0.5},"skip":null}`; string(d) != want {
+	if want := `{"dir":"/srv","inner":{"On":false,"ratio":0.5},"skip":[]}`; string(d) != want {
 		t.Errorf("Defaults = %s, want %s", d, want)
 	}
 	for doc, want := range map[string]string{
@@ -95,7 +95,7 @@ func TestOfConfigTakesItsDefaultsAndNothingUnknown(t *testing.T) {
 		`{"dirr":"/x"}`:          `config: unknown key "dirr"; known are: dir, inner, skip`,
 		`{"DIR":"/x"}`:           `config: unknown key "DIR"`,
 		`{"inner":{"off":true}}`: `config.inner: unknown key "off"; known are: On, ratio`,
-		`{"skip":"all"}`:         `config.skip: want array or null, not string`,
+		`{"skip":"all"}`:         `config.skip: want array, not string`,
 	} {
 		err := s.Validate("config", []byte(doc))
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
@@ -104,6 +104,38 @@ func TestOfConfigTakesItsDefaultsAndNothingUnknown(t *testing.T) {
 	}
 	if s.Properties["dir"].Description != "where to look" {
 		t.Error("the help is lost")
+	}
+}
+
+func TestTagsBoundValues(t *testing.T) {
+	type tree struct {
+		Kids []tree `json:"kids,omitempty"`
+	}
+	s := Of(struct {
+		Name  string          `json:"name" min:"1" max:"3"`
+		Some  []string        `json:"some" min:"1" max:"2" enum:"a,b"`
+		Level int             `json:"level" enum:"1,2"`
+		Small int8            `json:"small"`
+		Spec  json.RawMessage `json:"spec,omitempty" type:"object"`
+		Tree  tree            `json:"tree"`                     // within itself
+		Maybe *string         `json:"maybe,omitempty" enum:"a"` // without null: it is left out then
+	}{})
+	for doc, want := range map[string]string{
+		`{"name":"äöü","some":["a","b"],"level":2,"small":-128,"spec":{},"tree":{"kids":[{"kids":[]}]}}`: "",
+		`{"name":"","some":["a"],"level":1,"small":0,"tree":{}}`:                                         `doc.name: 0 characters is too little: want at least 1`,
+		`{"name":"abcd","some":["a"],"level":1,"small":0,"tree":{}}`:                                     `doc.name: 4 characters is too much: want at most 3`,
+		`{"name":"a","some":[],"level":1,"small":0,"tree":{}}`:                                           `doc.some: 0 elements is too little`,
+		`{"name":"a","some":null,"level":1,"small":0,"tree":{}}`:                                         `doc.some: want array, not null`,
+		`{"name":"a","some":["a","a","a"],"level":1,"small":0,"tree":{}}`:                                `doc.some: 3 elements is too much`,
+		`{"name":"a","some":["c"],"level":1,"small":0,"tree":{}}`:                                        `doc.some[0]: "c" is not one of "a", "b"`,
+		`{"name":"a","some":["a"],"level":3,"small":0,"tree":{}}`:                                        `doc.level: 3 is not one of 1, 2`,
+		`{"name":"a","some":["a"],"level":1,"small":128,"tree":{}}`:                                      `doc.small: 128 is too much: want at most 127`,
+		`{"name":"a","some":["a"],"level":1,"small":0,"spec":[],"tree":{}}`:                              `doc.spec: want object, not array`,
+		`{"name":"a","some":["a"],"level":1,"small":0,"tree":{},"maybe":null}`:                           `doc.maybe: want string, not null`,
+	} {
+		if err := s.Validate("doc", []byte(doc)); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", doc, err, want)
+		}
 	}
 }
 

@@ -6,7 +6,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/openpf9/openpf9/plugin"
@@ -49,7 +48,7 @@ func main() {
 
 func open(_ context.Context, c config) (plugin.Source, error) {
 	if c.Poll < 0 {
-		return nil, fmt.Errorf("poll is %v: want 0 or more", time.Duration(c.Poll))
+		return nil, plugin.BadConfig("poll", "%v: want 0 or more", time.Duration(c.Poll))
 	}
 	return &source{sys: c.Sys, poll: time.Duration(c.Poll)}, nil
 }

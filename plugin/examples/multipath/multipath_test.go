@@ -168,3 +168,19 @@ func lines(t *testing.T, sys string) (string, error) {
 	})
 	return b.String(), err
 }
+
+// Each example stands alone, to be copied. What both have is written once, and
+// shown twice.
+func TestLookIsTheOneOfSRIOV(t *testing.T) {
+	ours, err := os.ReadFile("look.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := os.ReadFile("../sriov/look.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(ours, theirs) {
+		t.Error("look.go and ../sriov/look.go differ")
+	}
+}

@@ -2,8 +2,7 @@
 """Tells openpf9 of the host's ZFS pools and datasets and their capacity.
 
 It runs `zpool list` and `zfs list`, which need no privilege. Try it by hand:
-`./zfs.py` lists once and prints, and `./zfs.py FILE` does so with the
-configuration, a JSON object, in FILE.
+`./zfs.py` lists once and prints; `./zfs.py --help` says more.
 """
 import json, os, queue, socket, stat, subprocess, sys, threading
 
@@ -11,6 +10,8 @@ NAME, VERSION = "zfs", "0.1.0"
 
 # The protocol, the same in any plugin: copy it as it is, down to the next line
 # that begins with "# ".
+
+TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
 
 
 class Agent:
@@ -30,8 +31,7 @@ class Agent:
         self.seq = self.acked = 0
         self.whole = True  # send everything next, not just what changed
         self.look = False  # list now
-        types = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array"}
-        keys = {k: {"type": types[type(v)], "default": v} for k, v in defaults.items()}
+        keys = {k: {"type": TYPES[type(v)], "default": v} for k, v in defaults.items()}
         self.say(hello={
             "protocols": [1], "name": NAME, "version": VERSION, "sdk": "python", "kinds": kinds,
             "config_schema": {"type": "object", "properties": keys, "additionalProperties": False}})
@@ -76,10 +76,10 @@ class Agent:
         """Waits for the welcome; returns the defaults with what it sets."""
         with self.news:
             self.news.wait_for(lambda: self.welcome is not None)
-        given = self.welcome.get("config") or {}
-        if unknown := sorted(set(given) - set(defaults)):
-            self.fail(f"unknown key {unknown[0]!r}: there are {', '.join(sorted(defaults))}")
-        return {**defaults, **given}
+        try:
+            return configured(defaults, self.welcome.get("config") or {})
+        except ValueError as e:
+            self.fail(str(e))
 
     def fail(self, text):
         self.say(status={"level": "failed", "code": "config", "text": text})
@@ -135,19 +135,58 @@ class Agent:
         return batches
 
 
-def run(kinds, defaults, listing):
-    """The whole main function. listing(config) returns all resources, or raises:
-    what was listed last stays in force then."""
-    if stat.S_ISSOCK(os.fstat(0).st_mode):
-        agent = Agent(kinds, defaults)
-        config = agent.configuration(defaults)
-        agent.serve(lambda: listing(config))
-    try:  # no agent: somebody tries it
-        given = json.load(open(sys.argv[1])) if len(sys.argv) > 1 else {}
-        for resource in listing({**defaults, **given}):
+def configured(defaults, given):
+    """Returns the defaults with what is given. A ValueError names the key that is wrong."""
+    if not isinstance(given, dict):
+        raise ValueError("config: want an object")
+    for key, value in given.items():
+        if key not in defaults:
+            raise ValueError(f'config: unknown key "{key}"; known are: {", ".join(sorted(defaults))}')
+        want = type(defaults[key])
+        if type(value) is not want and (want, type(value)) != (float, int):
+            raise ValueError(f"config.{key}: want {TYPES[want]}, not {json.dumps(value)}")
+    return {**defaults, **given}
+
+
+def load(name):
+    """Returns the configuration in a file; - is standard input."""
+    with open(0 if name == "-" else name) as f:
+        try:
+            return json.load(f)
+        except ValueError as e:
+            raise ValueError(f"config: {name} is no JSON: {e}") from None
+
+
+def by_hand(defaults, listing):
+    """Serves somebody who tries the plugin without an agent."""
+    import argparse  # not for the agent's plugin, which is to be small
+    p = argparse.ArgumentParser(
+        prog=NAME, description="A discovery plugin of openpf9. The agent starts it with a socket as standard input; "
+        "by hand it lists once and prints what the agent would see, a JSON object a line.",
+        epilog="The configuration is by default " + json.dumps(defaults).replace("%", "%%"))
+    p.add_argument("--config", metavar="FILE", help="read the configuration, a JSON object, from FILE; - is standard input")
+    p.add_argument("--version", action="version", version=f"{NAME} {VERSION}")
+    options = p.parse_args()
+    try:
+        config = configured(defaults, load(options.config) if options.config else {})
+    except (OSError, ValueError) as e:
+        print(f"{NAME}: {e}", file=sys.stderr)
+        sys.exit(78)
+    try:
+        for resource in listing(config):
             print(json.dumps(resource))
     except Exception as e:
         sys.exit(f"{NAME}: {e}")
+
+
+def run(kinds, defaults, listing):
+    """The whole main function. listing(config) returns all resources, or raises:
+    what was listed last stays in force then."""
+    if len(sys.argv) > 1 or not stat.S_ISSOCK(os.fstat(0).st_mode):
+        return by_hand(defaults, listing)
+    agent = Agent(kinds, defaults)
+    config = agent.configuration(defaults)
+    agent.serve(lambda: listing(config))
 
 
 # What follows is this plugin's own.

@@ -3,6 +3,7 @@ package zfs
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -57,6 +58,22 @@ func TestWhatCannotBeListedIsSaid(t *testing.T) {
 				t.Errorf("got %v and %q, want an error with %q", err, got, test.want)
 			}
 		})
+	}
+}
+
+func TestWrongConfigurationsNameTheKey(t *testing.T) {
+	for key, test := range map[string]struct {
+		value any
+		want  string
+	}{
+		"datasets":        {"no", `zfs: config.datasets: want boolean, not "no"`},
+		"timeout_seconds": {1.5, `zfs: config.timeout_seconds: want integer, not 1.5`},
+		"pool":            {"tank", `zfs: config: unknown key "pool"; known are: datasets, timeout_seconds, zfs, zpool`},
+	} {
+		out, err := byHand(t, map[string]any{key: test.value})
+		if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 78 || strings.TrimSpace(out) != test.want {
+			t.Errorf("%s = %v ends with %v and %q, want status 78 and %q", key, test.value, err, out, test.want)
+		}
 	}
 }
 
@@ -119,7 +136,7 @@ func byHand(t *testing.T, config map[string]any) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, python(t), "-I", "zfs.py", name).CombinedOutput()
+	out, err := exec.CommandContext(ctx, python(t), "-I", "zfs.py", "--config", name).CombinedOutput()
 	return string(out), err
 }
 
