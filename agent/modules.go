@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/openpf9/openpf9/agent/host"
@@ -25,7 +24,7 @@ type sources struct {
 // one: a name, what it lists, the source, and how often to list it anyway.
 func (s *sources) modules(c Config, hostID string) []discovery.Module {
 	vm, nets, pools := libvirtSources(s.libvirt)
-	all := []discovery.Module{
+	return []discovery.Module{
 		{Name: "host", Kinds: []string{inventory.KindHost}, Source: &host.Node{ID: hostID}, Interval: 5 * time.Minute},
 		{Name: "libvirt", Kinds: []string{inventory.KindVM}, Source: vm, Interval: time.Minute, Timeout: 20 * time.Second, Config: c.Libvirt},
 		{Name: "libvirt-networks", Kinds: []string{inventory.KindNetwork}, Source: nets, Interval: time.Minute, Timeout: 20 * time.Second, Config: c.Libvirt},
@@ -36,19 +35,6 @@ func (s *sources) modules(c Config, hostID string) []discovery.Module {
 		{Name: "devices", Kinds: []string{inventory.KindDevice}, Source: &storage.Devices{}, Interval: 5 * time.Minute},
 		{Name: "lvm", Kinds: []string{inventory.KindVolumeGroup}, Source: s.lvm, Interval: 5 * time.Minute},
 	}
-	running := all[:0]
-	for _, m := range all {
-		own := c.Modules[m.Name]
-		if own.Disabled {
-			continue
-		}
-		if own.Interval > 0 {
-			m.Interval = time.Duration(own.Interval)
-		}
-		m.Config = fmt.Sprint(m.Config, own) // what a reload compares
-		running = append(running, m)
-	}
-	return running
 }
 
 func libvirtSources(c *libvirt.Conn) (vm, nets, pools plugin.Source) {
@@ -56,13 +42,4 @@ func libvirtSources(c *libvirt.Conn) (vm, nets, pools plugin.Source) {
 		return nil, nil, nil // for the names only
 	}
 	return c.VMs(), c.Networks(), c.Storage()
-}
-
-// moduleNames are the names that a configuration may use.
-func moduleNames() map[string]bool {
-	names := make(map[string]bool)
-	for _, m := range (&sources{}).modules(Config{}, "") {
-		names[m.Name] = true
-	}
-	return names
 }

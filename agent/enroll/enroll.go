@@ -1,4 +1,4 @@
-// Package enroll gives a host its identity: it trades a join token for a
+// Package enroll gives a host or gateway its identity: it trades a join token for a
 // certificate, keeps key and certificate at the known paths, and renews them
 // while the agent runs. The private key is made here and never leaves.
 package enroll
@@ -33,7 +33,7 @@ type Paths struct {
 	Cert   string // /etc/pf9/certs/hostagent/cert.pem
 	Key    string // /etc/pf9/certs/hostagent/key.pem
 	CA     string // /etc/pf9/certs/ca/cert.pem
-	DropIn string // /etc/pf9/hostagent.conf.d/10-du.conf
+	DropIn string // /etc/pf9/hostagent.conf.d/10-du.conf; the gateway has its own
 	Proxy  string // /etc/pf9/comms_proxy_cfg.json
 }
 
@@ -252,8 +252,8 @@ type Identity struct {
 	ca   *x509.CertPool
 }
 
-// ErrNotEnrolled says that the host has no certificate yet.
-var ErrNotEnrolled = errors.New("the host is not enrolled; run pf9-hostagent enroll")
+// ErrNotEnrolled says that there is no certificate yet.
+var ErrNotEnrolled = errors.New("this machine is not enrolled")
 
 // Load reads the identity. Without a certificate the error is ErrNotEnrolled.
 func Load(p Paths) (*Identity, error) {
@@ -290,11 +290,8 @@ func (i *Identity) Certificate() *x509.Certificate {
 	return i.cert.Leaf
 }
 
-// Host is the host's id, as the certificate says it.
-func (i *Identity) Host() (wire.HostID, error) {
-	id, err := pki.IdentityOf(i.Certificate())
-	return id.Host, err
-}
+// Name is who the certificate says that we are.
+func (i *Identity) Name() (pki.Identity, error) { return pki.IdentityOf(i.Certificate()) }
 
 // TLS presents the certificate in use at the time of each connection.
 func (i *Identity) TLS() *tls.Config {

@@ -80,8 +80,8 @@ func TestEnrolTwiceKeepsTheHostID(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if host, err := id.Host(); err != nil || host != first.Host {
-		t.Errorf("identity %v, %v", host, err)
+	if name, err := id.Name(); err != nil || name.Host != first.Host {
+		t.Errorf("identity %v, %v", name.Host, err)
 	}
 	if info, err := os.Stat(q.Paths.Key); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("key's mode %v, %v", info.Mode(), err)

@@ -38,6 +38,7 @@ const (
 
 // Agent is what the API shows. Functions may be nil where there is nothing.
 type Agent struct {
+	Program string // "pf9-hostagent"; the figures' names begin with it
 	Version string
 	Host    func() string // id; empty: none yet
 	Epoch   uint64
@@ -46,8 +47,9 @@ type Agent struct {
 	Uplink  func() uplink.State
 	Expires func() time.Time // of the certificate
 	Stats   func(context.Context) ([]inventory.VMStats, error)
-	Resync  func()       // list everything again
-	Reload  func() error // the configuration
+	Resync  func()          // list everything again
+	Reload  func() error    // the configuration
+	Routes  []httpapi.Route // more for this machine, not for the deployment unit
 	Log     *slog.Logger
 }
 
@@ -240,17 +242,18 @@ func (a *Agent) metrics(w http.ResponseWriter, _ *http.Request) error {
 	if st.Tunnel.Connected {
 		up = 1
 	}
-	fmt.Fprintf(&b, "pf9_hostagent_tunnel_up %d\npf9_hostagent_unsent_events %d\n", up, st.Tunnel.Unsent)
-	fmt.Fprintf(&b, "pf9_hostagent_goroutines %d\npf9_hostagent_heap_bytes %d\n", runtime.NumGoroutine(), mem.HeapAlloc)
+	p := strings.ReplaceAll(a.Program, "-", "_")
+	fmt.Fprintf(&b, "%s_tunnel_up %d\n%[1]s_unsent_events %d\n", p, up, st.Tunnel.Unsent)
+	fmt.Fprintf(&b, "%s_goroutines %d\n%[1]s_heap_bytes %d\n", p, runtime.NumGoroutine(), mem.HeapAlloc)
 	for _, s := range st.Sources {
 		ok := 0
 		if s.State == "ok" {
 			ok = 1
 		}
-		fmt.Fprintf(&b, "pf9_hostagent_source_ok{source=%q} %d\n", s.Name, ok)
+		fmt.Fprintf(&b, "%s_source_ok{source=%q} %d\n", p, s.Name, ok)
 	}
 	for k, n := range st.Kinds {
-		fmt.Fprintf(&b, "pf9_hostagent_resources{kind=%q} %d\n", k, n)
+		fmt.Fprintf(&b, "%s_resources{kind=%q} %d\n", p, k, n)
 	}
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 	_, _ = w.Write([]byte(b.String())) // the caller may be gone
@@ -298,7 +301,7 @@ func Listen(path string) (net.Listener, error) {
 // Serve answers on the socket until ctx ends.
 func (a *Agent) Serve(ctx context.Context, l net.Listener) error {
 	s := &http.Server{
-		Handler:           httpapi.New(append(a.looking(), a.acting()...), a.options(authenticate)),
+		Handler:           httpapi.New(slices.Concat(a.looking(), a.acting(), a.Routes), a.options(authenticate)),
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 		BaseContext: func(net.Listener) context.Context { return ctx },
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {

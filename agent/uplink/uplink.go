@@ -57,7 +57,7 @@ type Options struct {
 	Spool  *spool.Spool
 	Epoch  uint64
 	Agent  string // program and version
-	Kind   string // hypervisor: "kvm"
+	Kind   string // of hypervisor: wire.HypervisorKVM
 	Usage  func(context.Context) (inventory.Usage, error)
 	Tick   func() // sign of life of the loop
 	Log    *slog.Logger

@@ -138,7 +138,7 @@ func (c *client) joinTokenCommand(ctx context.Context, args []string) error {
 	}
 	f := flag.NewFlagSet("join-token create", flag.ContinueOnError)
 	host := f.String("host", "", "only for the host with this id, also if it was enrolled before")
-	kind := f.String("kind", "host", "host or gateway")
+	kind := f.String("kind", "host", "host, gateway or any")
 	uses := f.Int("uses", 1, "how many hosts may use it")
 	ttl := f.Duration("ttl", 24*time.Hour, "how long it lives")
 	if err := f.Parse(args[1:]); err != nil {

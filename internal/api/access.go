@@ -6,10 +6,13 @@ import (
 	"github.com/openpf9/openpf9/internal/wire"
 )
 
+// AnyKind is the kind of a join token for a host as well as a gateway.
+const AnyKind = "any"
+
 // JoinToken is a join token as lists show it.
 type JoinToken struct {
 	ID          string      `json:"id"`
-	Kind        string      `json:"kind"`           // "host" or "gateway"
+	Kind        string      `json:"kind"`           // "host", "gateway" or AnyKind
 	Host        wire.HostID `json:"host,omitempty"` // empty: any host that is new
 	Description string      `json:"description,omitempty"`
 	Created     time.Time   `json:"created"`
@@ -28,7 +31,7 @@ type NewJoinToken struct {
 
 // JoinTokenRequest asks for a join token. Its zero value is a good default.
 type JoinTokenRequest struct {
-	Kind        string      `json:"kind,omitempty"`        // empty: "host"
+	Kind        string      `json:"kind,omitempty"`        // "host", "gateway" or AnyKind; empty: "host"
 	Host        wire.HostID `json:"host,omitempty"`        // only this one, also if it was enrolled before
 	Description string      `json:"description,omitempty"` // at most 200 bytes
 	TTLSeconds  int64       `json:"ttl_seconds,omitempty"` // 0: 24 hours

@@ -40,6 +40,9 @@ var Rules = []Rule{
 	{From: "internal/...", Not: []string{"agent/...", "gateway/...", "controlplane/...", "rpm/...", "ova/...", "cmd/..."}, Why: "internal is mechanism"},
 	{From: "agent/...", Not: []string{"gateway/...", "controlplane/..."}, Why: "the tiers meet in internal/wire"},
 	{From: "gateway/...", Not: []string{"controlplane/..."}, Why: "the tiers meet in internal/wire"},
+	{From: "gateway/...", Not: hostOnly, Why: "the gateway reuses the agent's core, not what is a KVM host's"},
+	{From: "agent/core", Not: hostOnly, Why: "the gateway links it, and must not link a KVM host's modules"},
+	{From: "agent/cli", Not: hostOnly, Why: "the gateway links it, and must not link a KVM host's modules"},
 	{From: "controlplane/...", Not: []string{"agent/...", "gateway/..."}, Why: "the tiers meet in internal/wire"},
 	{From: "agent/libvirt", May: []string{"plugin", "plugin/inventory"}, Why: "a built-in module is like a third party's"},
 	{From: "agent/network", May: []string{"plugin", "plugin/inventory"}, Why: "a built-in module is like a third party's"},
@@ -50,6 +53,9 @@ var Rules = []Rule{
 	{From: "controlplane/core/*", Not: []string{"controlplane/core/...", "controlplane/du/..."}, Why: "core services meet in package core"},
 	{From: "packaging", May: []string{}, Std: true, Why: "payload knows nothing of programs"},
 }
+
+// hostOnly is what only a KVM host has.
+var hostOnly = []string{"agent", "agent/libvirt", "agent/network", "agent/storage"}
 
 // Owners name the only packages that may import an outside module (by prefix).
 // A module without a line here is not ours to use.

@@ -28,6 +28,8 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 		{"siblings", ours("controlplane/du/resmgr", "controlplane/du/certrepo"), "services of a DU meet in package du"},
 		{"upward", ours("internal/wire", "internal/tunnel"), "messages are plain structs"},
 		{"module with private knowledge", ours("agent/libvirt", "internal/wire"), "like a third party's"},
+		{"gateway with a host's modules", ours("gateway", "agent/libvirt"), "not what is a KVM host's"},
+		{"core with a host's modules", ours("agent/core", "agent/network"), "must not link"},
 		{"foreign owner", Package{ImportPath: Module + "/agent", Doc: "d", Imports: []string{"github.com/gorilla/websocket"}}, "only [internal/tunnel] may"},
 		{"no owner", Package{ImportPath: Module + "/agent", Doc: "d", Imports: []string{"example.com/left-pad"}}, "has no owner"},
 		{"SDK with dependencies", Package{ImportPath: Module + "/plugin", Doc: "d", Imports: []string{"golang.org/x/sys/unix"}}, "without our dependencies"},
@@ -48,10 +50,38 @@ func TestCheckAllowsTheDesign(t *testing.T) {
 	for _, p := range []Package{
 		ours("controlplane/du", "controlplane/du/resmgr", "internal/wire"),
 		ours("agent", "agent/libvirt", "plugin"),
-		ours("gateway", "agent"),
+		ours("gateway", "agent/core", "agent/host"),
 	} {
 		if got := Check([]Package{p}); len(got) > 0 {
 			t.Errorf("Check found %q", got)
+		}
+	}
+}
+
+// What a gateway does not need it does not link, by whatever way.
+func TestGatewayLinksNoHostModules(t *testing.T) {
+	packages := make(map[string]Package)
+	for _, p := range load(t) {
+		packages[p.ImportPath] = p
+	}
+	linked := make(map[string]bool)
+	var link func(string)
+	link = func(path string) {
+		if !linked[path] {
+			linked[path] = true
+			for _, imp := range packages[path].Imports {
+				link(imp)
+			}
+		}
+	}
+	link(Module + "/cmd/pf9-gateway")
+	if !linked[Module+"/agent/core"] {
+		t.Fatal("the gateway does not stand on agent/core: is this still its program?")
+	}
+	for path := range linked {
+		from, _ := relative(path)
+		if strings.HasPrefix(path, "github.com/digitalocean/go-libvirt") || strings.HasPrefix(path, "github.com/vishvananda/netlink") || matchAny(hostOnly, from) {
+			t.Errorf("cmd/pf9-gateway links %s", path)
 		}
 	}
 }

@@ -27,18 +27,22 @@ func (a *app) tokenCommand() *cobra.Command {
 			if a.output == "json" || a.output == "yaml" {
 				return a.print(made, table{})
 			}
-			program := "pf9-hostagent"
-			if made.Kind == "gateway" {
-				program = "pf9-gateway"
+			on, program := "host", "pf9-hostagent"
+			switch made.Kind {
+			case "gateway":
+				on, program = made.Kind, "pf9-gateway"
+			case api.AnyKind:
+				on, program = "host, or with pf9-gateway on the gateway", "pf9-hostagent"
 			}
-			_, err = fmt.Fprintf(a.out, "%s\n\nRun on the host, before %s, and paste the token; it ends with Ctrl-D:\n\n  %s enroll --du %s --token -\n",
-				kindtable.Clean(made.Secret), made.Expires.Local().Format(time.RFC1123), program, c.URL())
+			_, err = fmt.Fprintf(a.out, "%s\n\nRun on the %s, before %s, and paste the token; it ends with Ctrl-D:\n\n  %s enroll --du %s --token -\n",
+				kindtable.Clean(made.Secret), on, made.Expires.Local().Format(time.RFC1123), program, c.URL())
 			return err
 		})
 	}}
 	f := create.Flags()
 	f.StringVar(&host, "host", "", "only for the host with this id, also if it was enrolled before")
-	f.StringVar(&q.Kind, "kind", "host", "host or gateway")
+	f.StringVar(&q.Kind, "kind", "host", "host, gateway or any")
+	_ = create.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions([]string{"host", "gateway", api.AnyKind}, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
 	f.IntVar(&q.Uses, "uses", 1, "how many hosts may use it")
 	f.DurationVar(&ttl, "ttl", 24*time.Hour, "how long it lives")
 	f.StringVar(&q.Description, "description", "", "what it is for")

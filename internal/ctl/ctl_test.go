@@ -21,7 +21,7 @@ var lunColumns = []plugin.Column{{Name: "WWN", Path: "wwn", Wide: true}, {Name: 
 func deploymentUnit(t *testing.T) (url, ca, token string) {
 	t.Helper()
 	answers := map[string]any{
-		"GET /api/v1/hosts":                          api.Hosts{Items: []api.Host{{ID: "0b5c7d7e-8a52-4a0c-9a3f-1f2e3d4c5b6a", Hostname: "kvm1\x1b[31m", Reason: "the tunnel broke", Counts: map[string]int{"compute.vm": 3}}}},
+		"GET /api/v1/hosts":                          api.Hosts{Items: []api.Host{{ID: "0b5c7d7e-8a52-4a0c-9a3f-1f2e3d4c5b6a", Hostname: "kvm1\x1b[31m", Reason: "the tunnel broke", Kind: "gateway", Hypervisor: "VMWareCluster", Counts: map[string]int{"compute.vm": 3}}}},
 		"GET /api/v1/resources/compute.vm":           api.Resources{Items: []api.Resource{{Hostname: "kvm1", Name: "web", State: "running", Stale: true, Spec: json.RawMessage(`{"vcpus":2,"memory_bytes":1073741824}`)}}},
 		"GET /api/v1/resources/storage.filesystem":   api.Resources{},
 		"GET /api/v1/resources/storage.pool":         api.Resources{},
@@ -89,6 +89,7 @@ func TestCommands(t *testing.T) {
 		{"contexts", "context list", 0, "acme", ""},
 		{"unknown context", "host list --context other", 1, "", `no context "other"`},
 		{"hosts", "host list", 0, "kvm1?[31m  disconnected: the tunnel broke  3", ""},
+		{"hosts in full", "host list -o wide", 0, "gateway  VMWareCluster", ""},
 		{"hosts without headers", "host list --no-headers", 0, "0b5c7d7e", ""},
 		{"hosts as YAML", "host list -o yaml", 0, "compute.vm: 3", ""},
 		{"VMs", "vm list", 0, "web   running (stale)  2      1.0 GiB", ""},

@@ -80,14 +80,14 @@ func hostState(h api.Host) string {
 }
 
 func hostTable(hosts []api.Host, now time.Time) table {
-	t := table{head: []string{"ID", "HOSTNAME", "STATE", "VMS", "AGENT", "LAST SEEN", "SINCE", "KIND", "ADDRESS", "WARNINGS"}, wide: 6}
+	t := table{head: []string{"ID", "HOSTNAME", "STATE", "VMS", "AGENT", "LAST SEEN", "SINCE", "KIND", "HYPERVISOR", "ADDRESS", "WARNINGS"}, wide: 6}
 	for _, h := range hosts {
 		var warnings []string
 		for _, w := range h.Warnings {
 			warnings = append(warnings, w.Code)
 		}
 		t.add(string(h.ID), h.Hostname, hostState(h), strconv.Itoa(h.Counts[inventory.KindVM]), h.Agent,
-			age(h.LastSeen, now), age(h.Since, now), h.Kind, h.Address, strings.Join(warnings, ","))
+			age(h.LastSeen, now), age(h.Since, now), h.Kind, h.Hypervisor, h.Address, strings.Join(warnings, ","))
 	}
 	return t
 }
@@ -97,7 +97,9 @@ func hostDetails(h api.Host, now time.Time) table {
 	t.add("id", string(h.ID))
 	t.add("hostname", h.Hostname)
 	t.add("state", hostState(h)+", for "+age(h.Since, now))
+	t.add("kind", h.Kind)
 	t.add("agent", h.Agent)
+	t.add("hypervisor", h.Hypervisor)
 	t.add("address", h.Address)
 	t.add("first seen", age(h.FirstSeen, now))
 	t.add("last seen", age(h.LastSeen, now))

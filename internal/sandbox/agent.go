@@ -11,18 +11,21 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/openpf9/openpf9/internal/api"
 )
 
-// Agent is a running host agent.
+// Agent is a running host agent or gateway.
 type Agent struct {
 	*Process
 	Config string // file
 	Socket string // of its API
 
-	box  *Box
-	name string
-	wrap []string
-	http *http.Client
+	box     *Box
+	program string
+	name    string
+	wrap    []string
+	http    *http.Client
 }
 
 // AgentOptions say what an agent looks at. Zero fields mean this machine's own.
@@ -36,43 +39,57 @@ type AgentOptions struct {
 
 // Agent enrols and starts a host agent of this machine.
 func (b *Box) Agent(ctx context.Context, c *ControlPlane, name string, o AgentOptions) (*Agent, error) {
-	dir := filepath.Join(b.Dir, name)
-	if err := os.MkdirAll(filepath.Join(dir, "etc"), 0o755); err != nil {
-		return nil, err
-	}
-	a := &Agent{box: b, name: name, wrap: o.Wrap, Config: filepath.Join(dir, "etc/hostagent.conf"), Socket: filepath.Join(dir, "agent.sock")}
 	var text strings.Builder
 	if o.PluginDir != "" {
 		fmt.Fprintf(&text, "plugin_dir = %q\n", o.PluginDir)
 	}
-	fmt.Fprintf(&text, "state_dir = %q\nsocket = %q\n[libvirt]\nsocket = %q\nuri = %q\n", filepath.Join(dir, "state"), a.Socket, o.LibvirtSocket, o.LibvirtURI)
+	fmt.Fprintf(&text, "[libvirt]\nsocket = %q\nuri = %q\n", o.LibvirtSocket, o.LibvirtURI)
 	for _, m := range o.Disabled {
 		fmt.Fprintf(&text, "[modules.%s]\ndisabled = true\n", m)
 	}
 	text.WriteString(o.Settings)
-	if err := os.WriteFile(a.Config, []byte(text.String()), 0o600); err != nil {
-		return nil, err
+	a := &Agent{box: b, program: b.Programs.HostAgent, name: name, wrap: o.Wrap}
+	return a, a.begin(ctx, c, api.JoinTokenRequest{Kind: "host"}, text.String())
+}
+
+// Gateway enrols and starts a gateway on this machine. The settings are of its
+// configuration file.
+func (b *Box) Gateway(ctx context.Context, c *ControlPlane, name, settings string) (*Agent, error) {
+	a := &Agent{box: b, program: b.Programs.Gateway, name: name}
+	return a, a.begin(ctx, c, api.JoinTokenRequest{Kind: "gateway"}, settings)
+}
+
+// begin writes the configuration, enrols and starts the agent.
+func (a *Agent) begin(ctx context.Context, c *ControlPlane, q api.JoinTokenRequest, settings string) error {
+	dir := filepath.Join(a.box.Dir, a.name)
+	if err := os.MkdirAll(filepath.Join(dir, "etc"), 0o755); err != nil {
+		return err
 	}
-	token, err := c.JoinToken(ctx, 1)
+	a.Config, a.Socket = filepath.Join(dir, "etc/agent.conf"), filepath.Join(dir, "agent.sock")
+	text := fmt.Sprintf("state_dir = %q\nsocket = %q\n%s", filepath.Join(dir, "state"), a.Socket, settings)
+	if err := os.WriteFile(a.Config, []byte(text), 0o600); err != nil {
+		return err
+	}
+	token, err := c.Client.CreateJoinToken(ctx, q)
 	if err != nil {
-		return nil, fmt.Errorf("make a join token: %w", err)
+		return fmt.Errorf("make a join token: %w", err)
 	}
-	args := append(append([]string{}, o.Wrap...), b.Programs.HostAgent, "enroll", "--config", a.Config, "--du", c.URL, "--token", "-")
+	args := append(append([]string{}, a.wrap...), a.program, "enroll", "--config", a.Config, "--du", c.URL, "--token", "-")
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.Stdin = strings.NewReader(token)
+	cmd.Stdin = strings.NewReader(token.Secret)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("enrol %s: %w\n%s", name, err, out)
+		return fmt.Errorf("enrol %s: %w\n%s", a.name, err, out)
 	}
 	a.http = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "unix", a.Socket)
 	}}}
-	b.OnClose(func() {
+	a.box.OnClose(func() {
 		a.http.CloseIdleConnections()
 		if a.Process != nil {
 			_ = a.Stop()
 		}
 	})
-	return a, a.Restart(ctx)
+	return a.Restart(ctx)
 }
 
 // Restart starts the agent again, after it was killed or stopped, and waits
@@ -81,7 +98,7 @@ func (a *Agent) Restart(ctx context.Context) error {
 	if a.Process != nil {
 		a.Kill()
 	}
-	args := append(append([]string{}, a.wrap...), a.box.Programs.HostAgent, "run", "--config", a.Config)
+	args := append(append([]string{}, a.wrap...), a.program, "run", "--config", a.Config)
 	var err error
 	if a.Process, err = start(a.box.Dir, a.name, args[0], args[1:]...); err != nil {
 		return err

@@ -1,5 +1,5 @@
 // Package sandbox runs a whole small installation on this machine from the real
-// programs: a control plane, host agents, a private libvirtd. The demo and the
+// programs: a control plane, host agents, gateways, a private libvirtd. The demo and the
 // system's bars stand on it. Everything lives in one directory and ends with
 // Close; it is not for production.
 package sandbox
@@ -14,7 +14,7 @@ import (
 )
 
 // Programs are the paths of the built programs.
-type Programs struct{ ControlPlane, HostAgent, Ctl, PluginExec string }
+type Programs struct{ ControlPlane, HostAgent, Gateway, Ctl, PluginExec string }
 
 // Build compiles the programs, as they ship, into dir. It must run inside of
 // the module.
@@ -22,6 +22,7 @@ func Build(ctx context.Context, dir string) (Programs, error) {
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", dir+"/",
 		"github.com/openpf9/openpf9/cmd/pf9-controlplane",
 		"github.com/openpf9/openpf9/cmd/pf9-hostagent",
+		"github.com/openpf9/openpf9/cmd/pf9-gateway",
 		"github.com/openpf9/openpf9/cmd/pf9ctl",
 		"github.com/openpf9/openpf9/cmd/pf9-plugin-exec")
 	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
@@ -31,6 +32,7 @@ func Build(ctx context.Context, dir string) (Programs, error) {
 	return Programs{
 		ControlPlane: filepath.Join(dir, "pf9-controlplane"),
 		HostAgent:    filepath.Join(dir, "pf9-hostagent"),
+		Gateway:      filepath.Join(dir, "pf9-gateway"),
 		Ctl:          filepath.Join(dir, "pf9ctl"),
 		PluginExec:   filepath.Join(dir, "pf9-plugin-exec"),
 	}, nil

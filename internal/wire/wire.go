@@ -30,6 +30,12 @@ const (
 	ServiceCertrepo = "certrepo" // POST /v1/renew
 )
 
+// What a Hello calls hypervisors; clients of /resmgr know the words.
+const (
+	HypervisorKVM    = "kvm"           // of a host agent
+	HypervisorVMware = "VMWareCluster" // of a gateway
+)
+
 // ServiceAgent is the agent's own API, which the DU may dial back.
 const ServiceAgent = "agent"
 
@@ -107,7 +113,7 @@ type Hello struct {
 	Version  int    `json:"version"`
 	Agent    string `json:"agent"` // program and version, "pf9-hostagent/0.1.0"
 	Hostname string `json:"hostname"`
-	// Hypervisor is "kvm" for a host agent, "VMWareCluster" for a gateway.
+	// Hypervisor is HypervisorKVM or HypervisorVMware.
 	Hypervisor string `json:"hypervisor"`
 	// Epoch grows by one with each start of the agent.
 	Epoch uint64 `json:"epoch"`

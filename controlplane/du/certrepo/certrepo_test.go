@@ -149,6 +149,8 @@ func TestEnrollRefuses(t *testing.T) {
 		{"used up", wire.EnrollRequest{Token: used.Secret, HostID: host(2), Kind: "host"}, 403, "used up"},
 		{"revoked", wire.EnrollRequest{Token: revoked.Secret, HostID: host(2), Kind: "host"}, 403, "was revoked"},
 		{"wrong kind", wire.EnrollRequest{Token: good, HostID: host(2), Kind: "gateway"}, 403, "for a host"},
+		{"wrong kind, for a gateway", wire.EnrollRequest{Token: token(t, r, api.JoinTokenRequest{Kind: "gateway"}).Secret, HostID: host(2), Kind: "host"}, 403, "for a gateway"},
+		{"any is no kind of a peer", wire.EnrollRequest{Token: token(t, r, api.JoinTokenRequest{Kind: "any"}).Secret, HostID: host(2), Kind: "any"}, 400, "host or gateway"},
 		{"no kind", wire.EnrollRequest{Token: good, HostID: host(2)}, 400, "host or gateway"},
 		{"other host's", wire.EnrollRequest{Token: token(t, r, api.JoinTokenRequest{Host: host(9)}).Secret, HostID: host(2), Kind: "host"}, 403, "for host 00000009"},
 		{"taken name", wire.EnrollRequest{Token: good, HostID: host(1), Kind: "host"}, 409, "made for this host"},
@@ -170,6 +172,35 @@ func TestEnrollRefuses(t *testing.T) {
 				t.Errorf("audit has %v, want the refusal", audited[before:])
 			}
 		})
+	}
+}
+
+func TestTheTokenSaysWhatMayEnrol(t *testing.T) {
+	r := open(t, filepath.Join(t.TempDir(), "db"), certrepo.Config{})
+	for n, test := range []struct{ token, peer string }{
+		{"host", "host"}, {"", "host"}, {"gateway", "gateway"}, {"any", "host"}, {"any", "gateway"},
+	} {
+		made := token(t, r, api.JoinTokenRequest{Kind: test.token})
+		cert, err := r.Enroll(t.Context(), wire.EnrollRequest{Token: made.Secret, CSR: csr(t), HostID: host(n), Kind: test.peer}, "")
+		if err != nil {
+			t.Errorf("a %s with a token for %q: %v", test.peer, test.token, err)
+			continue
+		}
+		leaf := chain(t, cert)
+		if want := fmt.Sprintf("spiffe://%s/%s/%s", du, test.peer, host(n)); len(leaf[0].URIs) != 1 || leaf[0].URIs[0].String() != want {
+			t.Errorf("the certificate names %v, want %s", leaf[0].URIs, want)
+		}
+		id, err := r.Verify(leaf)
+		if err != nil || id.Kind != test.peer {
+			t.Errorf("Verify = %v, %v", id, err)
+		}
+		renewed, err := r.Renew(t.Context(), id, wire.RenewRequest{CSR: csr(t)})
+		if err != nil || chain(t, renewed)[0].URIs[0].String() != leaf[0].URIs[0].String() {
+			t.Errorf("the renewed certificate is another's: %v", err)
+		}
+	}
+	if _, err := r.CreateToken(t.Context(), api.JoinTokenRequest{Kind: "switch"}, "admin"); err == nil || !strings.Contains(err.Error(), "host, gateway or any") {
+		t.Errorf("a token for a switch: %v", err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/openpf9/openpf9/internal/api"
 	"github.com/openpf9/openpf9/internal/httpapi"
 	"github.com/openpf9/openpf9/internal/pki"
 	"github.com/openpf9/openpf9/internal/wire"
@@ -113,7 +114,7 @@ func (r *Repository) useToken(ctx context.Context, tx *sql.Tx, token pki.Token, 
 		return httpapi.Errorf(http.StatusForbidden, "the join token expired at %s; ask for a new one", stamp(t.Expires))
 	case t.UsesLeft <= 0:
 		return httpapi.Errorf(http.StatusForbidden, "the join token is used up (%d of %d uses); ask for a new one", t.Uses, t.Uses)
-	case t.Kind != q.Kind:
+	case t.Kind != q.Kind && t.Kind != api.AnyKind:
 		return httpapi.Errorf(http.StatusForbidden, "the join token is for a %s, this is a %s", t.Kind, q.Kind)
 	case t.Host != "" && t.Host != q.HostID:
 		return httpapi.Errorf(http.StatusForbidden, "the join token is for host %s, this is %s", t.Host, q.HostID)

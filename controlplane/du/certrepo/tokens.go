@@ -33,8 +33,8 @@ func (r *Repository) CreateToken(ctx context.Context, q api.JoinTokenRequest, by
 		q.Uses = 1
 	}
 	switch {
-	case q.Kind != pki.KindHost && q.Kind != pki.KindGateway:
-		return api.NewJoinToken{}, httpapi.Errorf(http.StatusBadRequest, "kind %.40q: want host or gateway", q.Kind)
+	case q.Kind != pki.KindHost && q.Kind != pki.KindGateway && q.Kind != api.AnyKind:
+		return api.NewJoinToken{}, httpapi.Errorf(http.StatusBadRequest, "kind %.40q: want host, gateway or any", q.Kind)
 	case q.TTLSeconds < 0 || q.TTLSeconds > int64(tokenMaxLife/time.Second):
 		return api.NewJoinToken{}, httpapi.Errorf(http.StatusBadRequest, "ttl_seconds %d: want at most a year", q.TTLSeconds)
 	case q.Uses < 0 || q.Uses > tokenMaxUses:

@@ -58,8 +58,9 @@ func TestCompatibleHosts(t *testing.T) {
 		change    func(h *host)
 		settings  bool
 	}{
-		"full": {full, func(*host) {}, true},
-		"bare": {nil, func(h *host) { h.usage, h.sources = nil, nil }, false},
+		"full":    {full, func(*host) {}, true},
+		"bare":    {nil, func(h *host) { h.usage, h.sources = nil, nil }, false},
+		"gateway": {full[:1], func(h *host) { h.kind, h.hypervisor = "gateway", wire.HypervisorVMware }, false},
 		"disconnected": {full, func(h *host) {
 			h.session, h.reason, h.seen = 0, "timeout", at
 			h.cert.NotAfter = at.Add(-time.Minute)

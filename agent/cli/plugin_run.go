@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -35,7 +35,7 @@ func (c *command) tryFlags(what string, more func(*flag.FlagSet, *tryOptions)) (
 	fs := flag.NewFlagSet(c.name, flag.ContinueOnError)
 	fs.SetOutput(c.errs)
 	fs.Usage = func() {
-		fmt.Fprintf(c.errs, "usage: pf9-hostagent %s [flags] %s\n", c.name, what)
+		fmt.Fprintf(c.errs, "usage: %s %s [flags] %s\n", c.program.Name, c.name, what)
 		fs.PrintDefaults()
 	}
 	fs.BoolVar(&o.json, "json", false, "print JSON")
@@ -163,7 +163,7 @@ func (c *command) accept(ctx context.Context, path string) (net.Conn, error) {
 func (c *command) follow(ctx context.Context, conn protocol.Conn, o tryOptions) error {
 	f := &follower{c: c, json: o.json}
 	s, err := protocol.Open(ctx, conn, protocol.Options{
-		Agent: "pf9-hostagent " + daemon.Version(), Interval: o.interval,
+		Agent: c.program.Name + " " + daemon.Version(), Interval: o.interval,
 		Admit: func(h protocol.Hello) (json.RawMessage, error) {
 			if len(o.config) == 0 || len(h.ConfigSchema) == 0 {
 				return o.config, nil

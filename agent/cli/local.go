@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -17,7 +17,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/openpf9/openpf9/agent"
 	"github.com/openpf9/openpf9/agent/localapi"
 	"github.com/openpf9/openpf9/internal/kindtable"
 	"github.com/openpf9/openpf9/internal/wire"
@@ -26,7 +25,7 @@ import (
 
 // ask calls the running agent. The caller closes the body.
 func (c *command) ask(ctx context.Context, method, path string) (*http.Response, error) {
-	conf, err := agent.LoadConfig(c.config)
+	conf, err := c.load()
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +43,7 @@ func (c *command) ask(ctx context.Context, method, path string) (*http.Response,
 	resp, err := client.Do(req)
 	switch {
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return nil, fmt.Errorf("no agent listens on %s; start it: systemctl start pf9-hostagent", conf.Socket)
+		return nil, fmt.Errorf("no agent listens on %s; start it: systemctl start %s", conf.Socket, c.program.Name)
 	case err != nil:
 		return nil, err
 	}

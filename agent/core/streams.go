@@ -1,4 +1,4 @@
-package agent
+package core
 
 import (
 	"context"
@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// serveStreams answers what the deployment unit dials back, until ctx ends.
-func serveStreams(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
+// ServeHTTP answers requests on the streams of a service that the deployment
+// unit dials, each within a minute, until ctx ends.
+func ServeHTTP(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
 	s := &http.Server{
 		Handler: h, ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 5 * time.Second,
 		MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),

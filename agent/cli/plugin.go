@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -12,13 +12,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/openpf9/openpf9/agent"
 	"github.com/openpf9/openpf9/agent/localapi"
 	"github.com/openpf9/openpf9/internal/pluginhost"
 	"github.com/openpf9/openpf9/plugin/inventory"
 )
 
-const pluginUsage = `usage: pf9-hostagent plugin COMMAND [flags]
+const pluginUsage = `usage: %s plugin COMMAND [flags]
 
   list                    the plugins that are installed or enabled
   show NAME               one plugin: what it may do, and how it fares
@@ -45,18 +44,19 @@ var pluginCommands = map[string]func(context.Context, *command) error{
 	"disable": pluginDisable,
 	"logs":    pluginLogs,
 	"units":   pluginUnits,
-	"new":     func(_ context.Context, c *command) error { return pluginNew(c.args, c.out, c.errs) },
+	"new":     pluginNew,
 }
 
 func pluginCommand(ctx context.Context, c *command) error {
 	if len(c.args) == 0 || slices.Contains([]string{"help", "-h", "-help", "--help"}, c.args[0]) {
-		fmt.Fprint(c.out, pluginUsage)
+		fmt.Fprintf(c.out, pluginUsage, c.program.Name)
 		return nil
 	}
 	name := c.args[0]
 	f, ok := pluginCommands[name]
 	if !ok {
-		fmt.Fprintf(c.errs, "pf9-hostagent plugin: there is no command %q\n\n%s", name, pluginUsage)
+		fmt.Fprintf(c.errs, "%s plugin: there is no command %q\n\n", c.program.Name, name)
+		fmt.Fprintf(c.errs, pluginUsage, c.program.Name)
 		return errUsage
 	}
 	c.name, c.args = "plugin "+name, c.args[1:]
@@ -66,7 +66,7 @@ func pluginCommand(ctx context.Context, c *command) error {
 // one wants exactly one argument.
 func (c *command) one(what string) (string, error) {
 	if len(c.args) != 1 {
-		fmt.Fprintf(c.errs, "pf9-hostagent %s: want one %s\n", c.name, what)
+		fmt.Fprintf(c.errs, "%s %s: want one %s\n", c.program.Name, c.name, what)
 		return "", errUsage
 	}
 	return c.args[0], nil
@@ -83,7 +83,7 @@ type pluginInfo struct {
 
 // plugins gathers what is known of all plugins.
 func (c *command) plugins(ctx context.Context) ([]pluginInfo, error) {
-	conf, err := agent.LoadConfig(c.config)
+	conf, err := c.load()
 	if err != nil {
 		return nil, err
 	}
@@ -174,7 +174,7 @@ func pluginShow(ctx context.Context, c *command) error {
 	}
 	i := slices.IndexFunc(all, func(p pluginInfo) bool { return p.Name == name })
 	if i < 0 {
-		return fmt.Errorf("there is no plugin %s; pf9-hostagent plugin list shows what there is", name)
+		return fmt.Errorf("there is no plugin %s; %s plugin list shows what there is", name, c.program.Name)
 	}
 	if asJSON {
 		return c.json(all[i])

@@ -1,10 +1,10 @@
-package main
+package cli
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,33 +15,34 @@ import (
 )
 
 // self is this program as a person calls it, or "" if its name will do.
-func self() string {
+func self(name string) string {
 	path, err := os.Executable()
 	switch {
-	case err != nil, filepath.Base(path) == "pf9-hostagent" && slices.Contains(filepath.SplitList(os.Getenv("PATH")), filepath.Dir(path)):
+	case err != nil, filepath.Base(path) == name && slices.Contains(filepath.SplitList(os.Getenv("PATH")), filepath.Dir(path)):
 		return ""
 	case strings.Contains(path, "/go-build"):
-		return "/path/to/pf9-hostagent" // of go run, which takes it away
+		return "/path/to/" + name // of go run, which takes it away
 	}
 	return path
 }
 
 // pluginNew is `plugin new`: it writes a plugin that works, to begin with.
-func pluginNew(args []string, stdout, stderr io.Writer) error {
-	o := scaffold.Options{SDKVersion: daemon.Version(), Agent: self()}
+func pluginNew(_ context.Context, c *command) error {
+	o := scaffold.Options{SDKVersion: daemon.Version(), Agent: self(c.program.Name)}
 	f := flag.NewFlagSet("plugin new", flag.ContinueOnError)
-	f.SetOutput(stderr)
+	f.SetOutput(c.errs)
 	f.StringVar(&o.Lang, "lang", "go", "`language`: go or python")
 	f.StringVar(&o.Dir, "dir", "", "`folder` to write; by default NAME")
 	f.StringVar(&o.Kind, "kind", "", "`kind` that it lists, below a domain of yours, reversed: com.acme.lun")
 	f.StringVar(&o.Module, "module", "", "`path` of the Go module; by default example.com/NAME")
 	f.StringVar(&o.SDK, "sdk", "", "`folder` of a checkout of openpf9 to build with, instead of the published module")
 	f.Usage = func() {
-		fmt.Fprint(stderr, "usage: pf9-hostagent plugin new NAME [flags]\n\n"+
-			"writes a discovery plugin with its tests, manifest, units and packages.\n\n")
+		fmt.Fprintf(c.errs, "usage: %s plugin new NAME [flags]\n\n"+
+			"writes a discovery plugin with its tests, manifest, units and packages.\n\n", c.program.Name)
 		f.PrintDefaults()
 	}
 	var names []string
+	args := c.args
 	for { // flags may stand behind the name
 		if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
 			return err
@@ -54,7 +55,7 @@ func pluginNew(args []string, stdout, stderr io.Writer) error {
 		names, args = append(names, f.Arg(0)), f.Args()[1:]
 	}
 	if len(names) != 1 {
-		fmt.Fprintf(stderr, "pf9-hostagent plugin new: want one name, not %d\n", len(names))
+		fmt.Fprintf(c.errs, "%s plugin new: want one name, not %d\n", c.program.Name, len(names))
 		f.Usage()
 		return errUsage
 	}
@@ -63,10 +64,10 @@ func pluginNew(args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("plugin new: %w", err)
 	}
-	fmt.Fprintf(stdout, "%s: a plugin in %d files:\n\n", dir, len(files))
+	fmt.Fprintf(c.out, "%s: a plugin in %d files:\n\n", dir, len(files))
 	for _, name := range files {
-		fmt.Fprintf(stdout, "    %s\n", name)
+		fmt.Fprintf(c.out, "    %s\n", name)
 	}
-	_, err = fmt.Fprintf(stdout, "\n%s", scaffold.Steps(o))
+	_, err = fmt.Fprintf(c.out, "\n%s", scaffold.Steps(o))
 	return err
 }

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"bytes"
@@ -80,7 +80,7 @@ func TestPluginCommands(t *testing.T) {
 		if len(args) > 2 || args[1] == "list" {
 			args = append(args, "--config", file)
 		}
-		if status := main1(args, nil, &out, &out); status != test.status || !strings.Contains(out.String(), test.want) {
+		if status := main1(args, &out, &out); status != test.status || !strings.Contains(out.String(), test.want) {
 			t.Errorf("plugin %s: status %d\n%s\nwant %q", test.line, status, &out, test.want)
 		}
 	}
@@ -88,12 +88,12 @@ func TestPluginCommands(t *testing.T) {
 
 func TestPluginIsEnabledAndDisabled(t *testing.T) {
 	file := hostWith(t)
-	c := &command{config: file}
+	c := &command{program: hostAgent, config: file}
 	for _, want := range []bool{true, true, false, false, true} {
 		if err := c.setEnabled("acme", want); err != nil {
 			t.Fatal(err)
 		}
-		all, err := (&command{config: file}).plugins(t.Context())
+		all, err := (&command{program: hostAgent, config: file}).plugins(t.Context())
 		if err != nil || all[0].Name != "acme" || all[0].Enabled != want {
 			t.Errorf("after enabled = %v: %+v, %v", want, all, err)
 		}
@@ -121,17 +121,17 @@ func TestPluginIsTried(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		out := &until{want: "com.example.thing  thing", met: cancel}
-		c := &command{name: "plugin run", args: append([]string{"--config", config}, args...), out: out, errs: out}
+		c := &command{program: hostAgent, name: "plugin run", args: append([]string{"--config", config}, args...), out: out, errs: out}
 		if err := pluginRun(ctx, c); ctx.Err() != context.Canceled {
 			t.Errorf("run %v: %v\n%s", args, err, &out.all)
 		}
 	}
 	var wrong bytes.Buffer
-	c := &command{name: "plugin run", args: []string{"--config", "-", self, "be", "good"}, in: strings.NewReader(`{"dri":"x"}`), out: &wrong, errs: &wrong}
+	c := &command{program: hostAgent, name: "plugin run", args: []string{"--config", "-", self, "be", "good"}, in: strings.NewReader(`{"dri":"x"}`), out: &wrong, errs: &wrong}
 	if err := pluginRun(t.Context(), c); err == nil || !strings.Contains(err.Error(), `unknown key "dri"`) {
 		t.Errorf("run with a wrong configuration from standard input: %v", err)
 	}
-	c = &command{name: "plugin run", args: []string{self, "be", "duplicates"}, out: &wrong, errs: &wrong}
+	c = &command{program: hostAgent, name: "plugin run", args: []string{self, "be", "duplicates"}, out: &wrong, errs: &wrong}
 	if err := pluginRun(t.Context(), c); err == nil || !strings.Contains(err.Error(), "no-duplicate-ids") {
 		t.Errorf("run of a plugin that breaks a rule: %v", err)
 	}

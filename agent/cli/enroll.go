@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -10,12 +10,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/openpf9/openpf9/agent"
 	"github.com/openpf9/openpf9/agent/enroll"
-	"github.com/openpf9/openpf9/internal/pki"
 )
 
-func enrollHost(ctx context.Context, c *command) error {
+func enrollment(ctx context.Context, c *command) error {
 	var du, token, file string
 	err := c.flags(0, "", func(fs *flag.FlagSet) {
 		fs.StringVar(&du, "du", "", "`URL` of the deployment unit, https://host[:port]")
@@ -27,10 +25,10 @@ func enrollHost(ctx context.Context, c *command) error {
 	}
 	switch {
 	case du == "":
-		fmt.Fprintln(c.errs, "pf9-hostagent enroll: --du is missing")
+		fmt.Fprintln(c.errs, c.program.Name, "enroll: --du is missing")
 		return errUsage
 	case (token == "") == (file == ""):
-		fmt.Fprintln(c.errs, "pf9-hostagent enroll: give either --token or --token-file")
+		fmt.Fprintln(c.errs, c.program.Name, "enroll: give either --token or --token-file")
 		return errUsage
 	}
 	if file != "" {
@@ -46,7 +44,7 @@ func enrollHost(ctx context.Context, c *command) error {
 		}
 		token = string(b)
 	}
-	conf, err := agent.LoadConfig(c.config)
+	conf, err := c.load()
 	if err != nil {
 		return err
 	}
@@ -60,11 +58,11 @@ func enrollHost(ctx context.Context, c *command) error {
 	if err != nil {
 		return err
 	}
-	got, err := enroll.Enroll(ctx, enroll.Request{DU: du, Token: strings.TrimSpace(token), Hostname: name, Kind: pki.KindHost, Paths: paths, Proxy: proxy})
+	got, err := enroll.Enroll(ctx, enroll.Request{DU: du, Token: strings.TrimSpace(token), Hostname: name, Kind: c.program.Kind, Paths: paths, Proxy: proxy})
 	if err != nil {
 		return fmt.Errorf("enrol: %w", err)
 	}
-	fmt.Fprintf(c.out, "Enrolled host %s; the certificate is good until %s and renews itself.\n", got.Host, got.NotAfter.Format(time.RFC3339))
+	fmt.Fprintf(c.out, "Enrolled %s %s; the certificate is good until %s and renews itself.\n", c.program.Kind, got.Host, got.NotAfter.Format(time.RFC3339))
 	if resp, err := c.ask(ctx, http.MethodPost, "/v1/reload"); err != nil {
 		fmt.Fprintf(c.out, "The agent was not told: %v\n", err)
 		return nil // it reads all this when it starts

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/openpf9/openpf9/agent"
+	"github.com/openpf9/openpf9/agent/core"
 	"github.com/openpf9/openpf9/internal/atomicfile"
 	"github.com/openpf9/openpf9/internal/pluginhost"
 	"github.com/openpf9/openpf9/plugin/inventory"
@@ -26,7 +26,7 @@ func (c *command) dropIn(name string) string {
 // setEnabled writes the drop-in, unless the configuration says so already.
 // Grants are added to those that there are.
 func (c *command) setEnabled(name string, want bool, grants ...string) error {
-	conf, err := agent.LoadConfig(c.config)
+	conf, err := c.load()
 	if err != nil {
 		return err
 	}
@@ -40,14 +40,14 @@ func (c *command) setEnabled(name string, want bool, grants ...string) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
-	text := fmt.Sprintf("# By pf9-hostagent plugin enable and disable.\n[plugins.%q]\nenabled = %v\n", name, want)
+	text := fmt.Sprintf("# By %s plugin enable and disable.\n[plugins.%q]\nenabled = %v\n", c.program.Name, name, want)
 	if len(grants) > 0 {
 		text += fmt.Sprintf("grants = [\"%s\"]\n", strings.Join(grants, `", "`))
 	}
 	if err := atomicfile.Write(file, []byte(text), 0o644); err != nil {
 		return err
 	}
-	conf, err = agent.LoadConfig(c.config)
+	conf, err = c.load()
 	if err == nil && conf.Plugins[name].Enabled != want {
 		err = fmt.Errorf("another file in %s.d says otherwise", c.config)
 	}
@@ -71,7 +71,7 @@ func (c *command) tellAgent(ctx context.Context) error {
 }
 
 // switched says whether systemd must be told, for a runner that needs it.
-func switched(conf agent.Config, name string) bool {
+func switched(conf core.Config, name string) bool {
 	return pluginhost.Booted() && conf.Plugins[name].Runner != pluginhost.RunnerExec
 }
 
@@ -89,7 +89,7 @@ func pluginEnable(ctx context.Context, c *command) error {
 	if err != nil {
 		return err
 	}
-	conf, err := agent.LoadConfig(c.config)
+	conf, err := c.load()
 	if err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func pluginDisable(ctx context.Context, c *command) error {
 	if err := c.tellAgent(ctx); err != nil {
 		return err
 	}
-	conf, err := agent.LoadConfig(c.config)
+	conf, err := c.load()
 	if err != nil {
 		return err
 	}
@@ -148,15 +148,15 @@ func pluginDisable(ctx context.Context, c *command) error {
 }
 
 // checkPlugins looks for plugins that are enabled and cannot run.
-func checkPlugins(conf agent.Config) []finding {
-	var found []finding
+func (c *command) checkPlugins(conf core.Config) []Finding {
+	var found []Finding
 	for _, name := range slices.Sorted(maps.Keys(conf.Plugins)) {
 		if !conf.Plugins[name].Enabled {
 			continue
 		}
-		f := finding{Check: "plugin " + name, State: "ok"}
+		f := Finding{Check: "plugin " + name, State: "ok"}
 		if m, err := pluginhost.LoadManifest(conf.PluginDir, name); err != nil {
-			f.State, f.Text, f.Remedy = "bad", err.Error(), "install its package, or: pf9-hostagent plugin disable "+name
+			f.State, f.Text, f.Remedy = "bad", err.Error(), "install its package, or: "+c.program.Name+" plugin disable "+name
 		} else {
 			f.Text = m.Version
 		}

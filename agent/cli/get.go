@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -46,7 +46,7 @@ func get(ctx context.Context, c *command) error {
 		return err
 	}
 	if len(c.args) == 0 {
-		fmt.Fprintln(c.errs, "pf9-hostagent get: what? host, vm, network, storage, or a kind")
+		fmt.Fprintln(c.errs, c.program.Name, "get: what? host, vm, network, storage, or a kind")
 		return errUsage
 	}
 	kinds, err := c.kindsOf(ctx, c.args[0])

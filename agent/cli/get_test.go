@@ -1,9 +1,10 @@
-package main
+package cli
 
 import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -11,11 +12,27 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/openpf9/openpf9/agent/core"
 	"github.com/openpf9/openpf9/agent/localapi"
 	"github.com/openpf9/openpf9/agent/mirror"
+	"github.com/openpf9/openpf9/internal/daemon"
 	"github.com/openpf9/openpf9/plugin"
 	"github.com/openpf9/openpf9/plugin/inventory"
 )
+
+// hostAgent is a host agent's command line, without what only it has.
+var hostAgent = Program{
+	Name: "pf9-hostagent", Kind: "host",
+	Load: func(file string) (core.Config, any, error) {
+		var c core.Config
+		if err := daemon.Load(file, &c); err != nil {
+			return c, c, err
+		}
+		return c, c, c.Complete(file, "pf9-hostagent", nil)
+	},
+}
+
+func main1(args []string, out, errs io.Writer) int { return Main(hostAgent, args, nil, out, errs) }
 
 // agentWith serves the local API of a mirror and returns a configuration file
 // that leads there.
@@ -77,7 +94,7 @@ func TestGet(t *testing.T) {
 			var out bytes.Buffer
 			args := strings.Fields(test.line)
 			args = append([]string{args[0], "--config", file}, args[1:]...)
-			if status := main1(args, nil, &out, &out); status != test.status || !strings.Contains(out.String(), test.want) {
+			if status := main1(args, &out, &out); status != test.status || !strings.Contains(out.String(), test.want) {
 				t.Errorf("%s: status %d\n%s\nwant %q", test.line, status, &out, test.want)
 			}
 		})

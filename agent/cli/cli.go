@@ -1,0 +1,171 @@
+// Package cli is the command line of a daemon that stands on agent/core: the
+// daemon itself, enrolment, and what people on the machine ask a running one.
+// It is for the host agent and the gateway; each says in [Program] what is its
+// own.
+package cli
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/openpf9/openpf9/agent/core"
+	"github.com/openpf9/openpf9/internal/daemon"
+)
+
+// Program is a daemon with this command line.
+type Program struct {
+	Name string // "pf9-hostagent"
+	Kind string // what it enrols as: pki.KindHost or pki.KindGateway
+	// Run is the daemon with this configuration file.
+	Run func(ctx context.Context, file string) error
+	// Load reads and checks the configuration file: what core needs of it, and
+	// the whole, to be shown.
+	Load func(file string) (c core.Config, whole any, err error)
+	// Check looks for what may be wrong with what only this daemon has; nil: nothing.
+	Check func(file string) []Finding
+}
+
+const usage = `usage: %[1]s [command] [flags]
+
+  run                     the daemon; what happens without a command
+  enroll --du URL (--token T | --token-file FILE)
+                          trade a join token for this machine's certificate;
+                          "-" reads the token from standard input
+  status                  how the agent is
+  get KIND [ID]           what is discovered: host, vm, network, storage, or any
+                          kind such as net.link or com.acme.lun, or its last part
+  watch [KIND]            follow changes
+  sources                 the discovery modules and their health
+  stats                   what the VMs use now
+  resync                  list everything again
+  reload                  read the configuration again
+  doctor                  look for what may be wrong, with remedies
+  config check|show       check or show the configuration
+  plugin COMMAND          list, check, try, enable and write plugins; plugin --help has more
+  version
+
+Every command takes --help, and --config FILE (%[2]s): the daemon's
+configuration or, of plugin check, run and attach, the plugin's own.
+Exit status: 0 done, 1 failed, 2 wrong usage, 78 bad configuration.
+`
+
+// errUsage is wrong usage, and errFound a fault that was looked for; both have
+// been explained.
+var (
+	errUsage = errors.New("wrong usage")
+	errFound = errors.New("something is wrong")
+)
+
+// command is what every subcommand gets.
+type command struct {
+	program Program
+	name    string
+	config  string // file
+	args    []string
+	in      io.Reader
+	out     io.Writer
+	errs    io.Writer
+}
+
+var commands = map[string]func(context.Context, *command) error{
+	"run": run, "enroll": enrollment, "status": status, "get": get, "watch": watch, "sources": sources,
+	"stats": stats, "resync": act, "reload": act, "doctor": doctor, "config": config, "plugin": pluginCommand,
+	"version": func(_ context.Context, c *command) error {
+		_, err := fmt.Fprintln(c.out, c.program.Name, daemon.Version())
+		return err
+	},
+}
+
+// Main runs a command line and returns the exit status.
+func Main(p Program, args []string, in io.Reader, out, errs io.Writer) int {
+	name := "run"
+	if len(args) > 0 && args[0] != "" && args[0][0] != '-' {
+		name, args = args[0], args[1:]
+	} else if len(args) > 0 && (args[0] == "--help" || args[0] == "-h" || args[0] == "-help") {
+		name = "help"
+	}
+	if name == "help" {
+		fmt.Fprintf(out, usage, p.Name, core.ConfigFile(p.Name))
+		return 0
+	}
+	f, ok := commands[name]
+	if !ok {
+		fmt.Fprintf(errs, "%s: there is no command %q\n\n", p.Name, name)
+		fmt.Fprintf(errs, usage, p.Name, core.ConfigFile(p.Name))
+		return 2
+	}
+	c := &command{program: p, name: name, config: core.ConfigFile(p.Name), args: args, in: in, out: out, errs: errs}
+	ctx := context.Background()
+	if name != "run" {
+		var stop context.CancelFunc
+		ctx, stop = signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+		defer stop()
+	}
+	err := f(ctx, c)
+	_, bad := errors.AsType[*daemon.ConfigError](err)
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp), ctx.Err() != nil:
+		return 0
+	case errors.Is(err, errUsage):
+		return 2
+	case errors.Is(err, errFound):
+		return 1
+	case bad:
+		fmt.Fprintln(errs, p.Name+":", err)
+		return daemon.ExitConfig
+	}
+	fmt.Fprintln(errs, p.Name+":", err)
+	return 1
+}
+
+// flags parses the command's flags; more, if not nil, adds its own. It leaves
+// the other arguments in c.args, of which there may be at most so many.
+func (c *command) flags(most int, what string, more func(*flag.FlagSet)) error {
+	fs := flag.NewFlagSet(c.name, flag.ContinueOnError)
+	fs.SetOutput(c.errs)
+	fs.Usage = func() {
+		fmt.Fprintf(c.errs, "usage: %s %s [flags] %s\n", c.program.Name, c.name, what)
+		fs.PrintDefaults()
+	}
+	fs.StringVar(&c.config, "config", c.config, "configuration `file`")
+	if more != nil {
+		more(fs)
+	}
+	var rest []string
+	for args := c.args; ; { // flags may stand behind arguments
+		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
+			return err
+		} else if err != nil {
+			return errUsage
+		}
+		if fs.NArg() == 0 {
+			break
+		}
+		rest, args = append(rest, fs.Arg(0)), fs.Args()[1:]
+	}
+	if c.args = rest; len(rest) > most {
+		fmt.Fprintf(c.errs, "%s %s: unexpected argument %q\n", c.program.Name, c.name, rest[most])
+		fs.Usage()
+		return errUsage
+	}
+	return nil
+}
+
+func run(ctx context.Context, c *command) error {
+	if err := c.flags(0, "", nil); err != nil {
+		return err
+	}
+	return c.program.Run(ctx, c.config)
+}
+
+// load reads what core needs of the configuration.
+func (c *command) load() (core.Config, error) {
+	conf, _, err := c.program.Load(c.config)
+	return conf, err
+}

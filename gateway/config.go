@@ -1,0 +1,136 @@
+package gateway
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/openpf9/openpf9/agent/core"
+	"github.com/openpf9/openpf9/internal/daemon"
+)
+
+const sha1Size = 20 // bytes of a thumbprint that is not strong enough
+
+// Config is the gateway's configuration file. Its zero value is a gateway that
+// has no vCenter yet.
+type Config struct {
+	core.Config
+	VCenters map[string]VCenter `toml:"vcenters"` // by a name of the customer's
+}
+
+// VCenter is one vCenter server that the gateway looks at.
+type VCenter struct {
+	URL URL `toml:"url"`
+	// Thumbprint is the server's certificate: no other is believed, whoever has
+	// signed it.
+	Thumbprint Thumbprint `toml:"thumbprint"`
+	// CAFile holds the authorities that may have signed the server's
+	// certificate, as PEM. Without it and a thumbprint: the system's.
+	CAFile string `toml:"ca_file"`
+	// Clusters are the names of the clusters to look at; empty means all.
+	Clusters []string `toml:"clusters"`
+	// Control lets the deployment unit act in these clusters, besides looking.
+	Control bool `toml:"control"`
+}
+
+// URL is a vCenter server's address. It is no string, for which TOML would not
+// ask UnmarshalText, which knows the line of a mistake.
+type URL struct {
+	Host string // "vc.example" or "vc.example:8443"; empty: none is given
+}
+
+// UnmarshalText reads "https://host[:port]".
+func (u *URL) UnmarshalText(b []byte) error {
+	if *u = (URL{}); len(b) == 0 {
+		return nil
+	}
+	v, err := url.Parse(string(b))
+	if err != nil || v.Hostname() == "" || v.Scheme+"://"+v.Host != strings.TrimSuffix(string(b), "/") || v.Scheme != "https" {
+		return errors.New("want https://host[:port]")
+	}
+	u.Host = v.Host
+	return nil
+}
+
+// String writes the address, "https://host[:port]".
+func (u URL) String() string {
+	if u.Host == "" {
+		return ""
+	}
+	return "https://" + u.Host
+}
+
+// MarshalText writes the address.
+func (u URL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
+
+// Thumbprint is the SHA-256 of a certificate, which is written in hexadecimal
+// with colons, as vCenter's pages and openssl show it; zero: none is given.
+type Thumbprint [sha256.Size]byte
+
+// UnmarshalText reads a thumbprint in either case.
+func (t *Thumbprint) UnmarshalText(b []byte) error {
+	if *t = (Thumbprint{}); len(b) == 0 {
+		return nil
+	}
+	pairs := strings.Split(string(b), ":")
+	if len(pairs) == sha1Size {
+		return errors.New("this is a SHA-1 thumbprint; want the SHA-256: openssl x509 -noout -fingerprint -sha256")
+	}
+	for i, pair := range pairs {
+		digit, err := hex.DecodeString(pair)
+		if err != nil || len(digit) != 1 || len(pairs) != len(t) {
+			return errors.New("want a SHA-256 as 32 pairs of hexadecimal digits with colons, as in AB:CD:EF")
+		}
+		t[i] = digit[0]
+	}
+	return nil
+}
+
+// String writes the thumbprint in upper case.
+func (t Thumbprint) String() string {
+	if t == (Thumbprint{}) {
+		return ""
+	}
+	return strings.ReplaceAll(fmt.Sprintf("% X", t[:]), " ", ":")
+}
+
+// MarshalText writes the thumbprint.
+func (t Thumbprint) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// LoadConfig reads a configuration file and its drop-ins, fills in the defaults
+// and checks it. A missing file is an empty one.
+func LoadConfig(file string) (Config, error) {
+	var c Config
+	if err := daemon.Load(file, &c); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return c, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.VCenters)) {
+		if err := c.VCenters[name].validate(name); err != nil {
+			return c, &daemon.ConfigError{File: file, Text: fmt.Sprintf("vcenters.%s: %v", name, err)}
+		}
+	}
+	return c, c.Complete(file, Program, modules(c, ""))
+}
+
+func (v VCenter) validate(name string) error {
+	switch {
+	case len(name) > 32 || name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "":
+		return errors.New("want a name of 1 to 32 lower-case letters, digits and \"-\"")
+	case v.URL.Host == "":
+		return errors.New("url is missing")
+	case v.Thumbprint != (Thumbprint{}) && v.CAFile != "":
+		return errors.New("thumbprint and ca_file: give one of them; a thumbprint says exactly which certificate is believed")
+	case v.CAFile != "" && !filepath.IsAbs(v.CAFile):
+		return fmt.Errorf("ca_file: %q: want a whole path", v.CAFile)
+	case slices.Contains(v.Clusters, ""):
+		return errors.New("clusters: a cluster has no name")
+	}
+	return nil
+}
