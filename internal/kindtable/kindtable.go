@@ -135,7 +135,7 @@ func Cells(spec json.RawMessage, columns []plugin.Column) []string {
 	v := decode(spec)
 	cells := make([]string, len(columns))
 	for i, c := range columns {
-		at, ok := walk(v, strings.Split(c.Path, "."))
+		at, ok := c.In(v)
 		if !ok {
 			continue
 		}
@@ -157,29 +157,6 @@ func decode(text json.RawMessage) any {
 		return nil
 	}
 	return v
-}
-
-// walk follows a column's path.
-func walk(v any, path []string) (any, bool) {
-	for _, step := range path {
-		switch at := v.(type) {
-		case map[string]any:
-			next, ok := at[step]
-			if !ok {
-				return nil, false
-			}
-			v = next
-		case []any:
-			i, err := strconv.Atoi(step)
-			if err != nil || i < 0 || i >= len(at) {
-				return nil, false
-			}
-			v = at[i]
-		default:
-			return nil, false
-		}
-	}
-	return v, true
 }
 
 // text writes a value for people.

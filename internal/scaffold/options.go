@@ -59,7 +59,7 @@ func (o *Options) complete() error {
 func checkKind(kind string) error {
 	switch {
 	case !protocol.ValidKind(kind):
-		return fmt.Errorf("kind %.80q: want lower-case letters, digits, \"-\" and \"_\" with dots between, at most 64 bytes", kind)
+		return fmt.Errorf("kind %.80q: want lower-case letters, digits, \"-\" and \"_\" with at least one dot between them, such as com.acme.lun, at most 64 bytes", kind)
 	case inventory.IsCore(kind) || strings.HasPrefix(kind, "agent."):
 		return fmt.Errorf("kind %s is the core's: want one of your own, such as com.acme.lun", kind)
 	case strings.Count(kind, ".") < 2:

@@ -19,7 +19,7 @@ const (
 func (k *Kind) Validate() error {
 	switch {
 	case !ValidKind(k.Name):
-		return fmt.Errorf("kind %.80q: want lower-case letters, digits, \"-\" and \"_\" with dots between, at most 64 bytes", k.Name)
+		return fmt.Errorf("kind %.80q: want lower-case letters, digits, \"-\" and \"_\" with at least one dot between them, such as com.acme.lun, at most 64 bytes", k.Name)
 	case k.Version < 0:
 		return fmt.Errorf("kind %s: version %d: want 1 or more", k.Name, k.Version)
 	case len(k.Columns) > MaxColumns:
