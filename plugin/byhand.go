@@ -11,20 +11,28 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/openpf9/openpf9/plugin/protocol"
 )
 
+// byHandOptions say what to list and how to print it.
+type byHandOptions struct {
+	json   bool
+	wide   bool
+	config string // a file's name
+}
+
 // byHand serves who tries the plugin on a terminal: it lists once and prints.
 func byHand(ctx context.Context, p *program, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet(p.hello.Name, flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	asJSON := flags.Bool("json", false, "print one JSON object a line instead of a table")
+	var o byHandOptions
+	flags.BoolVar(&o.json, "json", false, "print one JSON object a line instead of a table")
+	flags.BoolVar(&o.wide, "wide", false, "print also the columns that are declared wide")
 	version := flags.Bool("version", false, "print the version and leave")
 	showSchema := flags.Bool("schema", false, "print the JSON Schema of the configuration and leave")
-	config := flags.String("config", "", "read the configuration, a JSON object, from `FILE`; - is standard input")
+	flags.StringVar(&o.config, "config", "", "read the configuration, a JSON object, from `FILE`; - is standard input")
 	flags.Usage = func() {
 		fmt.Fprintf(stderr, "%s %s is a discovery plugin of openpf9 (%s). The agent starts it with a socket as\n"+
 			"standard input; by hand it lists once and prints what the agent would see.\n\n", p.hello.Name, p.hello.Version, p.hello.SDK)
@@ -48,7 +56,7 @@ func byHand(ctx context.Context, p *program, args []string, stdin io.Reader, std
 		fmt.Fprintln(stdout, out.String())
 		return exitOK
 	}
-	if err := printList(ctx, p, *config, *asJSON, stdin, stdout, stderr); err != nil {
+	if err := printList(ctx, p, o, stdin, stdout, stderr); err != nil {
 		fmt.Fprintf(stderr, "%s: %v\n", p.hello.Name, err)
 		if p, ok := errors.AsType[*panicked](err); ok {
 			fmt.Fprintf(stderr, "%s", p.stack)
@@ -62,8 +70,8 @@ func byHand(ctx context.Context, p *program, args []string, stdin io.Reader, std
 	return exitOK
 }
 
-func printList(ctx context.Context, p *program, config string, asJSON bool, stdin io.Reader, stdout, stderr io.Writer) error {
-	raw, err := readConfig(config, stdin)
+func printList(ctx context.Context, p *program, o byHandOptions, stdin io.Reader, stdout, stderr io.Writer) error {
+	raw, err := readConfig(o.config, stdin)
 	if err != nil {
 		return err
 	}
@@ -87,7 +95,7 @@ func printList(ctx context.Context, p *program, config string, asJSON bool, stdi
 		}
 		return strings.Compare(a.ID, b.ID)
 	})
-	if asJSON {
+	if o.json {
 		enc := json.NewEncoder(stdout)
 		enc.SetEscapeHTML(false)
 		for _, r := range rs {
@@ -97,36 +105,11 @@ func printList(ctx context.Context, p *program, config string, asJSON bool, stdi
 		}
 		return nil
 	}
-	if err := printTable(stdout, rs); err != nil {
+	if err := printTables(stdout, p.hello.Kinds, rs, o.wide); err != nil {
 		return err
 	}
 	fmt.Fprintf(stderr, "%d resources, listed in %v\n", len(rs), took.Round(time.Microsecond))
 	return nil
-}
-
-func printTable(w io.Writer, rs []protocol.Resource) error {
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "KIND\tID\tNAME\tSPEC")
-	for _, r := range rs {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", r.Kind, printable(r.ID), printable(r.Name), printable(string(r.Spec)))
-	}
-	return t.Flush()
-}
-
-// printable keeps control characters, which may come from anywhere, off a
-// terminal, and what is long short.
-func printable(s string) string {
-	const most = 80
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return '?'
-		}
-		return r
-	}, s)
-	if rs := []rune(s); len(rs) > most {
-		return string(rs[:most-1]) + "…"
-	}
-	return s
 }
 
 // readConfig reads a configuration; name "" is none.
