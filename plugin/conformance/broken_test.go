@@ -2,6 +2,8 @@ package conformance
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,20 +21,27 @@ var variants = []string{
 	"config-takes-its-defaults/refused", "config-refuses-unknown-keys/schema",
 }
 
-// TestBrokenPlugins breaks each rule by itself, and wants the report to name
-// that one and no other.
-func TestBrokenPlugins(t *testing.T) {
-	t.Parallel()
+// buildBroken builds the program of testdata/broken.
+func buildBroken(t *testing.T) string {
+	t.Helper()
 	binary := filepath.Join(t.TempDir(), "broken")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "./testdata/broken").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	return binary
+}
+
+// TestBrokenPlugins breaks each rule by itself, and wants the report to name
+// that one and no other.
+func TestBrokenPlugins(t *testing.T) {
+	t.Parallel()
+	binary := buildBroken(t)
 	modes := append([]string{"none", "none/noise"}, variants...)
 	for _, rule := range rules {
 		modes = append(modes, string(rule))
 	}
 	reports := make([]Report, len(modes))
-	turns := make(chan struct{}, 10)
+	turns := make(chan struct{}, 16) // each starts one plugin at a time, and mostly waits
 	var wg sync.WaitGroup
 	for i, mode := range modes {
 		wg.Go(func() {
@@ -69,15 +78,89 @@ func brokenOptions(t *testing.T, binary, mode string) Options {
 	}
 }
 
-func TestCheckOfWhatIsNoPlugin(t *testing.T) {
-	for name, command := range map[string][]string{
-		"nothing": nil, "no such program": {"/does/not/exist"}, "a program that ends": {"/bin/true"},
-		"a program that talks": {"/bin/echo", "hello"}, "a program that reads": {"/bin/cat"},
+// TestSlowStarts wants one failure of a start that is late or never comes to a
+// hello, and nothing else to be called broken for it.
+func TestSlowStarts(t *testing.T) {
+	t.Parallel()
+	binary := buildBroken(t)
+	for _, test := range []struct {
+		mode    string
+		want    string
+		reached bool // the rest
+	}{
+		{"hello-in-time", "nothing was written to the socket, file descriptor 0, within 10s: does it flush its output?", false},
+		{"hello-in-time/unflushed", "came 25 bytes and no whole line", false},
+		{"hello-in-time/late", "hello came after", true},
+		{"hello-in-time/late-again", "on start 2: hello came after", true},
+		{"hello-in-time/not-again", "on start 2: it ended after", false},
+		{"hello-in-time/silent-again", "on start 2: nothing was written", false},
+	} {
+		t.Run(test.mode, func(t *testing.T) {
+			t.Parallel()
+			o := brokenOptions(t, binary, test.mode)
+			o.Slack = 0
+			r := Check(t.Context(), o)
+			var text strings.Builder
+			_ = r.WriteText(&text)
+			f := r.Failures()
+			if len(f) != 1 || f[0].Rule != RuleHelloInTime || !strings.Contains(f[0].Reason, test.want) || r.ExitCode() != 1 {
+				t.Errorf("want one failure, with %q\n%s", test.want, &text)
+			}
+			if strings.Contains(text.String(), " not reached (") == test.reached {
+				t.Errorf("want the rest to be reached: %v\n%s", test.reached, &text)
+			}
+			if test.mode == "hello-in-time/not-again" && !strings.Contains(text.String(), "  | the port is taken") {
+				t.Errorf("the log is missing in\n%s", &text)
+			}
+		})
+	}
+}
+
+func TestRulesThatAreNotReachedAreOneLine(t *testing.T) {
+	k := &kit{results: make(map[protocol.Rule]*Result), stop: "there is no hello"}
+	k.fail(RuleHelloInTime, "none")
+	k.close()
+	var text strings.Builder
+	if err := k.report.WriteText(&text); err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("\nskipped  %d rules not reached (there is no hello): hello-complete, protocol-number, first-snapshot, ...\n", len(rules)-1)
+	if !strings.Contains(text.String(), want) || strings.Count(text.String(), "skipped  ") != 1 {
+		t.Errorf("the report is\n%s\nwant in it %s", &text, want)
+	}
+}
+
+func TestCheckOfWhatCannotBeChecked(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	script := func(name, text string, mode os.FileMode) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	for name, test := range map[string]struct {
+		command []string
+		want    string
+	}{
+		"nothing":                 {nil, "no command is given"},
+		"no such program":         {[]string{"no-such-program-anywhere"}, "there is no program no-such-program-anywhere in PATH"},
+		"no such file":            {[]string{dir + "/none"}, "there is no file " + dir + "/none: build it first"},
+		"a directory":             {[]string{dir}, "is a directory"},
+		"not executable":          {[]string{script("plain", "#!/bin/sh\n", 0o644)}, "is not executable: chmod +x"},
+		"no interpreter":          {[]string{script("lost", "#!/no/python3 -I\n", 0o755)}, "needs /no/python3, which is not there"},
+		"no program":              {[]string{script("text", "hello\n", 0o755)}, "is no program that this machine can run"},
+		"a program that ends":     {[]string{"/bin/true"}, "(exit status 0), before a hello: a plugin runs until"},
+		"a program that fails":    {[]string{"/bin/sh", "-c", "echo no module json >&2; exit 3"}, "(exit status 3), before a hello; it logged last: no module json"},
+		"a program that talks":    {[]string{"/bin/echo", "hello"}, "it printed 6 bytes, as by hand"},
+		"hello on the wrong side": {[]string{"/bin/echo", `{"hello":{"name":"x"}}`}, "it wrote a message to standard output"},
+		"a line without an end":   {[]string{"/bin/sh", "-c", `printf '{"hello":' >&0`}, "9 bytes came and no whole line"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := Check(t.Context(), Options{Command: command})
-			if f := r.Failures(); len(f) != 1 || r.ExitCode() != 1 {
-				t.Errorf("failures %+v, exit code %d, want one and 1", f, r.ExitCode())
+			r := Check(t.Context(), Options{Command: test.command})
+			if !strings.Contains(r.Problem, test.want) || r.ExitCode() != 2 || r.OK() || len(r.Failures()) > 0 {
+				t.Errorf("problem %q, exit code %d, failures %+v, want %q, 2 and none", r.Problem, r.ExitCode(), r.Failures(), test.want)
 			}
 		})
 	}
@@ -93,8 +176,69 @@ func TestReportsAreJSON(t *testing.T) {
 	if err := json.Unmarshal(b, &again); err != nil {
 		t.Fatal(err)
 	}
-	if len(again.Results) != len(rules) || again.Results[0].Rule != RuleHelloInTime || again.Results[0].Outcome != Failed {
+	if again.Problem == "" || len(again.Results) != len(rules) || again.Results[0].Rule != RuleHelloInTime || !again.Results[0].NotReached {
 		t.Errorf("the report became %s", b)
+	}
+}
+
+func TestBreakByRunsCommands(t *testing.T) {
+	dir := t.TempDir()
+	var left error
+	do := func(breaks, mends string) (func(), error) {
+		return BreakBy(breaks, mends, func(err error) { left = err })()
+	}
+	is := func(name string) bool { _, err := os.Stat(filepath.Join(dir, name)); return err == nil }
+	mend, err := do("touch "+dir+"/broken", "rm "+dir+"/broken")
+	if err != nil || !is("broken") {
+		t.Fatalf("%v, and what it does is done: %v", err, is("broken"))
+	}
+	if mend(); is("broken") || left != nil {
+		t.Errorf("after mending it is still broken, or %v", left)
+	}
+	if mend(); left == nil || !strings.Contains(left.Error(), "exit status 1: rm: ") {
+		t.Errorf("the second mending: %v, want what rm said", left)
+	}
+	if _, err := do("echo oh dear; exit 4", "touch "+dir+"/mended"); err == nil || !strings.Contains(err.Error(), "exit status 4: oh dear") || !is("mended") {
+		t.Errorf("a command that fails: %v, and it was mended: %v", err, is("mended"))
+	}
+}
+
+// TestAListThatCannotBeBrokenIsSaid so that nobody takes the rule for kept.
+func TestAListThatCannotBeBrokenIsSaid(t *testing.T) {
+	for name, test := range map[string]struct {
+		breakList func() (func(), error)
+		outcome   string
+		want      string
+	}{
+		"nobody said how": {nil, Skipped, "not exercised: tell how to make the list fail and heal, by --break CMD --mend CMD or in a test by BreakList"},
+		"it did not work": {func() (func(), error) { return nil, errors.New("no such thing") }, Warned, "not exercised: no such thing"},
+	} {
+		k := &kit{opt: Options{BreakList: test.breakList}, results: make(map[protocol.Rule]*Result)}
+		if reason := k.needless(RuleErrors); reason != "" {
+			k.skip(RuleErrors, reason)
+		} else {
+			k.breakList()
+		}
+		if got := k.results[RuleErrors]; got.Outcome != test.outcome || got.Reason != test.want {
+			t.Errorf("%s: %+v, want %s, %s", name, got, test.outcome, test.want)
+		}
+	}
+}
+
+func TestTheLogOfARunIsMarked(t *testing.T) {
+	var l tail
+	if _, logged := l.shown(); logged {
+		t.Error("something was logged")
+	}
+	l.note(kitSays + "says welcome")
+	fmt.Fprint(&l, "starting\npanic: no luck\n\ngoroutine 1")
+	l.note(kitSays + "closes the connection")
+	text, logged := l.shown()
+	if want := "-- the kit says welcome\nstarting\npanic: no luck\n\ngoroutine 1\n-- the kit closes the connection"; text != want || !logged {
+		t.Errorf("the log is %q, want %q", text, want)
+	}
+	if got := l.last(); got != "panic: no luck" {
+		t.Errorf("last is %q", got)
 	}
 }
 

@@ -1,7 +1,6 @@
 package conformance
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -19,15 +17,17 @@ import (
 
 // child is one run of the plugin and the conversation with it.
 type child struct {
-	kit     *kit
-	cmd     *exec.Cmd
-	conn    *net.UnixConn
-	in      *protocol.Reader
-	began   time.Time
-	ended   chan struct{} // closed when the process has ended
-	waitErr error         // of the process; set before ended is closed
-	stdout  tail
-	stderr  tail
+	kit      *kit
+	cmd      *exec.Cmd
+	conn     *net.UnixConn
+	heard    counter // reads conn
+	in       *protocol.Reader
+	began    time.Time
+	greeted  time.Duration // after which hello came
+	interval time.Duration // between lists, that it is told
+	ended    chan struct{} // closed when the process has ended
+	stdout   tail          // alone
+	log      tail          // standard output and error, and what the kit did
 
 	hello    protocol.Hello
 	receiver *protocol.Receiver
@@ -43,13 +43,32 @@ type child struct {
 
 // The ends of a wait.
 var (
-	errTimeout = errors.New("nothing came in time")
+	errTimeout = errors.New("out of time")
 	errGone    = errors.New("the plugin has left")
+	errDeaf    = errors.New("the plugin does not read what the agent sends")
 )
+
+var errNoCommand = errors.New("no command is given")
+
+// counter counts what is read.
+type counter struct {
+	from io.Reader
+	n    int
+}
+
+func (r *counter) Read(b []byte) (int, error) {
+	n, err := r.from.Read(b)
+	r.n += n
+	return n, err
+}
 
 // start starts the plugin as the agent would, perhaps with a socket that holds
 // little of what is not read.
 func (k *kit) start(ctx context.Context, narrow bool) (*child, error) {
+	if len(k.opt.Command) == 0 {
+		return nil, errNoCommand
+	}
+	k.starts++
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("make a socket for the plugin: %w", err)
@@ -65,37 +84,44 @@ func (k *kit) start(ctx context.Context, narrow bool) (*child, error) {
 		return nil, err
 	}
 	c := &child{
-		kit: k, conn: conn.(*net.UnixConn), in: protocol.NewReader(conn, 0), ended: make(chan struct{}),
+		kit: k, conn: conn.(*net.UnixConn), heard: counter{from: conn}, ended: make(chan struct{}), interval: fastInterval,
 		state: make(map[protocol.Key]protocol.Resource), status: protocol.Status{Level: protocol.OK},
 	}
+	c.in = protocol.NewReader(&c.heard, 0)
 	c.cmd = exec.CommandContext(ctx, k.opt.Command[0], k.opt.Command[1:]...)
-	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = theirs, &c.stdout, &c.stderr
-	c.cmd.Env = k.opt.Env
-	if c.cmd.Env == nil {
-		c.cmd.Env = []string{}
-		for _, name := range []string{"PATH", "HOME", "LANG", "TZ"} {
-			if v, ok := os.LookupEnv(name); ok {
-				c.cmd.Env = append(c.cmd.Env, name+"="+v)
-			}
-		}
-	}
+	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = theirs, io.MultiWriter(&c.stdout, &c.log), &c.log
+	c.cmd.Env = k.opt.environment()
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	c.cmd.Cancel = func() error { return syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL) }
 	c.cmd.WaitDelay = time.Second
 	c.began = time.Now()
 	if err := c.cmd.Start(); err != nil {
 		_ = conn.Close()
-		return nil, fmt.Errorf("start the plugin: %w", err)
+		return nil, err
 	}
 	go func() { // close waits for it
-		c.waitErr = c.cmd.Wait()
+		_ = c.cmd.Wait() // its state is looked at
 		close(c.ended)
 	}()
 	return c, nil
 }
 
+func (o *Options) environment() []string {
+	if o.Env != nil {
+		return o.Env
+	}
+	env := []string{}
+	for _, name := range []string{"PATH", "HOME", "LANG", "TZ"} {
+		if v, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+v)
+		}
+	}
+	return env
+}
+
 // close ends the plugin, by force if need be, with all that it started.
 func (c *child) close() {
+	c.did("ends this run")
 	_ = c.conn.Close()
 	if !c.ends(50 * time.Millisecond) {
 		_ = c.cmd.Cancel() // it may have just ended
@@ -140,8 +166,10 @@ func (c *child) send(frames ...protocol.Frame) error {
 	w := protocol.NewWriter(c.conn)
 	for _, f := range frames {
 		_ = c.conn.SetWriteDeadline(time.Now().Add(leaveTime + c.kit.opt.Slack))
-		if err := w.Frame(f); err != nil {
-			return fmt.Errorf("%w (%v)", errGone, err)
+		if err := w.Frame(f); errors.Is(err, os.ErrDeadlineExceeded) {
+			return errDeaf
+		} else if err != nil {
+			return c.gone()
 		}
 	}
 	return nil
@@ -159,10 +187,13 @@ func (c *child) readHello(limit time.Duration) error {
 	if err != nil {
 		return err
 	}
+	if f.Status != nil {
+		return &protocol.Violation{Rule: protocol.RuleHello, Text: fmt.Sprintf("the first line is no hello but a status: %s %s", f.Status.Level, f.Status.Text)}
+	}
 	if f.Hello == nil {
 		return &protocol.Violation{Rule: protocol.RuleHello, Text: "the first line is no hello"}
 	}
-	c.hello = *f.Hello
+	c.hello, c.greeted = *f.Hello, time.Since(c.began)
 	c.receiver = protocol.NewReceiver(c.hello.Kinds, protocol.Limits{})
 	return nil
 }
@@ -177,11 +208,23 @@ func (c *child) next(limit time.Time) (protocol.Frame, error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return f, errTimeout
 	}
-	if why := c.stderr.last(); why != "" {
-		return f, fmt.Errorf("%w; it logged last: %s", errGone, why)
-	}
-	return f, errGone
+	return f, c.gone()
 }
+
+// gone says how the plugin left, and what it logged last.
+func (c *child) gone() error {
+	how := "it closed the connection and still runs"
+	if c.ends(time.Second) { // all of its log is here then
+		how = c.cmd.ProcessState.String()
+	}
+	if last := c.log.last(); last != "" {
+		how += "; it logged last: " + last
+	}
+	return fmt.Errorf("%w (%s)", errGone, how)
+}
+
+// did notes in the log what the kit does, which explains what follows there.
+func (c *child) did(what string) { c.log.note(kitSays + what) }
 
 // until takes in what the plugin sends until done, for at most d.
 func (c *child) until(done func() bool, d time.Duration) error {
@@ -259,38 +302,4 @@ func (c *child) ping(d time.Duration) error {
 		return err
 	}
 	return c.until(func() bool { return c.pong == c.nonce }, d)
-}
-
-// tail keeps the end of what a plugin logs.
-type tail struct {
-	mu   sync.Mutex
-	kept []byte
-	all  int
-}
-
-const tailBytes = 16 << 10
-
-func (t *tail) Write(b []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.all += len(b)
-	t.kept = append(t.kept, b...)
-	if over := len(t.kept) - tailBytes; over > 0 {
-		t.kept = append(t.kept[:0], t.kept[over:]...)
-	}
-	return len(b), nil
-}
-
-func (t *tail) text() ([]byte, int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return bytes.Clone(t.kept), t.all
-}
-
-// last is the last line that is not empty.
-func (t *tail) last() string {
-	b, _ := t.text()
-	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
-	line := lines[len(lines)-1]
-	return line[:min(len(line), 300)]
 }

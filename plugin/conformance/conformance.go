@@ -1,7 +1,7 @@
 // Package conformance checks that an executable, in whatever language, is a
-// good plugin: it starts the program a few times as the agent would, plays an
-// agent that is kind, slow, wrong or gone, and reports each rule that the
-// plugin keeps or breaks.
+// good plugin: it starts the program a few times as the agent would, one start
+// after the other, plays an agent that is kind, slow, wrong or gone, and reports
+// each rule that the plugin keeps or breaks.
 //
 // It is behind `pf9-hostagent plugin check` and plugintest.RunBinary. It does
 // not look at what a plugin lists beyond its form: that is for the author's own
@@ -9,10 +9,11 @@
 package conformance
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/openpf9/openpf9/plugin/protocol"
@@ -26,8 +27,9 @@ type Options struct {
 	Env []string
 	// Config is the plugin's configuration, an object; nil: its defaults.
 	Config json.RawMessage
-	// BreakList, if set, makes the plugin's List fail, and returns how to mend
-	// that. Without it nothing tells whether an error deletes nothing.
+	// BreakList, if set, makes the plugin's List fail, in one step such as a
+	// rename, and returns how to mend that. Without it nothing tells whether an
+	// error deletes nothing. [BreakBy] makes one of two commands.
 	BreakList func() (mend func(), err error)
 	// MaxMemory bounds the plugin's resident bytes at any time; 0 means 64 MiB,
 	// what its unit grants.
@@ -35,7 +37,8 @@ type Options struct {
 	// MaxProcessor bounds the share of one processor that the plugin takes
 	// while nothing changes and it lists ten times a second; 0 means 0.25.
 	MaxProcessor float64
-	// Slack is added to each time limit, for slow machines.
+	// Slack is added to each time limit, for slow and busy machines: of the 1 s
+	// that a plugin has to say hello, and so on.
 	Slack time.Duration
 }
 
@@ -44,6 +47,7 @@ const (
 	RuleHelloInTime   protocol.Rule = "hello-in-time"
 	RuleFirstSnapshot protocol.Rule = "first-snapshot"
 	RuleSpecs         protocol.Rule = "specs-match-schema"
+	RuleColumns       protocol.Rule = "columns-have-values"
 	RuleQuiet         protocol.Rule = "quiet-when-unchanged"
 	RuleResync        protocol.Rule = "resync-repeats-all"
 	RulePong          protocol.Rule = "pong-in-time"
@@ -70,23 +74,24 @@ var rules = []protocol.Rule{
 	RuleHelloInTime, protocol.RuleHello, protocol.RuleProtocol, RuleFirstSnapshot,
 	protocol.RuleJSON, protocol.RuleLineSize, protocol.RuleDirection, protocol.RuleSnapshot,
 	protocol.RuleSeq, protocol.RuleCount, protocol.RuleUnique, protocol.RuleKinds,
-	protocol.RuleResource, RuleSpecs, protocol.RuleSize, protocol.RuleStatus,
+	protocol.RuleResource, RuleSpecs, RuleColumns, protocol.RuleSize, protocol.RuleStatus,
 	RuleQuiet, RuleResync, RulePong, RuleUnknown, RuleWindow, RuleStable, RuleErrors,
 	RuleDefaults, RuleUnknownKey, RuleGone, RuleStop, RuleSigterm, RuleHalfClosed,
 	RuleLongLine, RuleGarbage, RuleSlowReader, RuleStdout, RuleMemory, RuleProcessor,
 }
 
 const (
-	budget     = 10 * time.Second // for everything, without slack
-	helloTime  = time.Second
-	firstTime  = 5 * time.Second // for the first snapshot
+	budget     = 10 * time.Second // for everything after the first start, without slack
+	helloTime  = time.Second      // that a plugin has
+	patience   = 10 * time.Second // that the kit has, to tell a late hello from none
+	firstTime  = 5 * time.Second  // for the first snapshot
 	answerTime = time.Second
 	leaveTime  = 2 * time.Second
-	atOnce     = 4 // plugins running at a time
 )
 
-// Check checks one plugin. It takes a few seconds, and no more than ten and
-// what Options.Slack allows. It leaves no process behind.
+// Check checks one plugin. It takes a few seconds, and of a plugin that is slow
+// or hangs no more than some ten, the time of its starts, and five times
+// Options.Slack. It leaves no process behind.
 func Check(ctx context.Context, o Options) Report {
 	if o.MaxMemory == 0 {
 		o.MaxMemory = 64 << 20
@@ -94,27 +99,26 @@ func Check(ctx context.Context, o Options) Report {
 	if o.MaxProcessor == 0 {
 		o.MaxProcessor = 0.25
 	}
-	ctx, cancel := context.WithTimeout(ctx, budget+5*o.Slack)
-	defer cancel()
 	k := &kit{opt: o, results: make(map[protocol.Rule]*Result)}
 	began := time.Now()
-	if len(o.Command) == 0 {
-		k.fail(RuleHelloInTime, "no command is given")
-	} else if k.first(ctx) {
+	if k.first(ctx) {
 		k.rest(ctx)
 	}
+	if ctx.Err() != nil {
+		k.report.Problem = "the check was interrupted"
+	}
 	k.report.Took = time.Since(began)
-	k.close(ctx)
+	k.close()
 	return k.report
 }
 
 // kit is one check under way.
 type kit struct {
-	opt   Options
-	hello protocol.Hello // of the first run
-	keys  map[protocol.Key]bool
-
-	mu      sync.Mutex // guards the fields below
+	opt     Options
+	hello   protocol.Hello // of the first run
+	keys    map[protocol.Key]bool
+	starts  int
+	stop    string // why no further scenario is worth its start; "": go on
 	report  Report
 	results map[protocol.Rule]*Result
 }
@@ -123,24 +127,22 @@ type kit struct {
 func (k *kit) first(ctx context.Context) bool {
 	c, err := k.start(ctx, false)
 	if err != nil {
-		k.fail(RuleHelloInTime, err.Error())
+		k.report.Problem = Unstartable(k.opt.Command, err)
 		return false
 	}
+	defer k.keepLog(c, k.failed())
 	defer c.close()
-	if !k.meet(c) {
-		return false
-	}
-	return k.conversation(c)
+	return k.meet(c) && k.conversation(c)
 }
 
-// rest runs what needs a plugin of its own.
-func (k *kit) rest(ctx context.Context) {
-	turns := make(chan struct{}, atOnce)
-	var wg sync.WaitGroup
-	for _, s := range []struct {
-		rule protocol.Rule // that a plugin breaks that does not even get that far
-		run  func(*child)
-	}{
+// scenario is what needs a plugin of its own.
+type scenario struct {
+	rule protocol.Rule // that it is about
+	run  func(*child)
+}
+
+func (k *kit) scenarios() []scenario {
+	all := []scenario{
 		{RuleStable, k.restart},
 		{RuleWindow, k.window},
 		{RuleSigterm, k.sigterm},
@@ -149,40 +151,98 @@ func (k *kit) rest(ctx context.Context) {
 		{RuleSlowReader, k.slowReader},
 		{RuleDefaults, k.defaults},
 		{RuleUnknownKey, k.unknownKey},
-	} {
-		wg.Go(func() {
-			turns <- struct{}{}
-			defer func() { <-turns }()
-			k.with(ctx, s.rule, s.run)
-		})
 	}
 	for _, garbage := range garbages() {
-		wg.Go(func() {
-			turns <- struct{}{}
-			defer func() { <-turns }()
-			k.with(ctx, RuleGarbage, func(c *child) { k.garbage(c, garbage) })
-		})
+		all = append(all, scenario{RuleGarbage, func(c *child) { k.garbage(c, garbage) }})
 	}
-	wg.Wait()
-	k.with(ctx, RuleErrors, k.listError) // alone, for it spoils what all of them list
+	return append(all, scenario{RuleErrors, k.listError}) // last, for it spoils what the others list
 }
 
-// with runs one scenario with a plugin that has said hello.
-func (k *kit) with(ctx context.Context, rule protocol.Rule, run func(*child)) {
-	if ctx.Err() != nil {
-		k.skip(rule, "out of time")
-		return
+// rest runs the scenarios one after the other: several starts at once would only
+// make each of them slow.
+func (k *kit) rest(ctx context.Context) {
+	all := k.scenarios()
+	starts := time.Duration(len(all)) * min(k.report.Hello, helloTime+k.opt.Slack)
+	end := time.Now().Add(budget + starts + 5*k.opt.Slack)
+	for _, s := range all {
+		if time.Now().After(end) && k.stop == "" {
+			k.stop = "out of time"
+		}
+		if reason := k.needless(s.rule); reason != "" {
+			k.skip(s.rule, reason)
+		} else if k.stop == "" && ctx.Err() == nil {
+			k.with(ctx, s)
+		}
 	}
-	c, err := k.start(ctx, rule == RuleSlowReader)
+}
+
+// needless says why the scenario of a rule need not be run, if so.
+func (k *kit) needless(r protocol.Rule) string {
+	switch r {
+	case RuleErrors:
+		if k.opt.BreakList == nil {
+			return "not exercised: tell how to make the list fail and heal, by --break CMD --mend CMD or in a test by BreakList"
+		}
+	case RuleDefaults, RuleUnknownKey:
+		if len(k.hello.ConfigSchema) == 0 {
+			return "the plugin publishes no config_schema"
+		}
+	case RuleGarbage:
+		if k.broken(RuleGarbage) {
+			return "broken already"
+		}
+	}
+	return ""
+}
+
+// with runs one scenario with a plugin that has said hello. What keeps it from
+// that is not filed under the scenario's rule.
+func (k *kit) with(ctx context.Context, s scenario) {
+	c, err := k.start(ctx, s.rule == RuleSlowReader)
 	if err != nil {
-		k.fail(rule, err.Error())
+		k.fail(RuleHelloInTime, k.startName()+Unstartable(k.opt.Command, err))
+		k.stop = "the plugin does not start again"
 		return
 	}
+	defer k.keepLog(c, k.failed())
 	defer c.close()
-	defer k.keepLog(c)
-	if err := c.readHello(helloTime + k.opt.Slack); err != nil {
-		k.breach(rule, fmt.Errorf("started again: %w", err))
-		return
+	if k.greet(c) {
+		s.run(c)
 	}
-	run(c)
+}
+
+// greet waits for hello, longer than a plugin may take: so a late one breaks
+// one rule, and what comes after it has that much more time.
+func (k *kit) greet(c *child) bool {
+	limit := helloTime + k.opt.Slack
+	err := c.readHello(max(limit, patience))
+	took := cmp.Or(c.greeted, time.Since(c.began))
+	if _, broken := errors.AsType[*protocol.Violation](err); broken {
+		k.breach(RuleHelloInTime, err)
+		k.stop = "the hello is wrong"
+		return false
+	}
+	switch {
+	case errors.Is(err, errTimeout):
+		k.fail(RuleHelloInTime, k.startName()+c.silence(took))
+		k.stop = "there is no hello"
+	case err != nil && k.starts == 1:
+		k.report.Problem = c.untimelyEnd(took)
+	case err != nil:
+		k.fail(RuleHelloInTime, k.startName()+c.untimelyEnd(took))
+		k.stop = "the plugin does not start again"
+	case took > limit:
+		k.fail(RuleHelloInTime, fmt.Sprintf("%shello came after %v, want it within %v: say hello before anything slow; on a slow or busy machine add -slack %v (Options.Slack)",
+			k.startName(), took.Round(10*time.Millisecond), limit, (2*took).Round(time.Second)+time.Second))
+		k.opt.Slack += took
+	}
+	return err == nil
+}
+
+// startName names a start that is not the first, for a reason.
+func (k *kit) startName() string {
+	if k.starts < 2 {
+		return ""
+	}
+	return fmt.Sprintf("on start %d: ", k.starts)
 }

@@ -8,26 +8,22 @@ import (
 	"strings"
 	"time"
 
-	"github.com/openpf9/openpf9/plugin/inventory"
 	"github.com/openpf9/openpf9/plugin/protocol"
 	"github.com/openpf9/openpf9/plugin/schema"
 )
 
 const (
 	fastInterval = 100 * time.Millisecond // between lists, to see in a second what else takes a minute
+	slowInterval = 500 * time.Millisecond // enough to break the world between two lists and not in one
 	quietTime    = time.Second
 )
 
 // meet hears the first hello and judges it.
 func (k *kit) meet(c *child) bool {
-	if err := c.readHello(helloTime + k.opt.Slack); err != nil {
-		if errors.Is(err, errTimeout) {
-			err = fmt.Errorf("no hello within %v", helloTime+k.opt.Slack)
-		}
-		k.breach(RuleHelloInTime, err)
+	if !k.greet(c) {
 		return false
 	}
-	took := time.Since(c.began)
+	took := c.greeted
 	k.hello = c.hello
 	k.report.Plugin, k.report.Version, k.report.SDK, k.report.Hello = c.hello.Name, c.hello.Version, c.hello.SDK, took
 	k.ok(RuleHelloInTime, took.Round(100*time.Microsecond).String())
@@ -48,7 +44,6 @@ func (k *kit) meet(c *child) bool {
 // conversation is what an agent and a good plugin do all day. It reports whether
 // the plugin keeps to the protocol as far as to be worth more.
 func (k *kit) conversation(c *child) bool {
-	defer k.keepLog(c)
 	began := time.Now()
 	if err := k.welcomeAndList(c, k.opt.Config); err != nil {
 		k.breach(RuleFirstSnapshot, err)
@@ -60,7 +55,12 @@ func (k *kit) conversation(c *child) bool {
 	for key := range c.state {
 		k.keys[key] = true
 	}
-	k.specs(c)
+	if all, err := schemas(c.hello.Kinds); err != nil {
+		k.fail(RuleSpecs, err.Error())
+	} else {
+		k.specs(c, all)
+		k.columns(c, all)
+	}
 	for _, step := range []struct {
 		rule protocol.Rule
 		run  func(*child) (string, error)
@@ -70,6 +70,7 @@ func (k *kit) conversation(c *child) bool {
 		{RuleUnknown, k.unknown},
 		{RuleResync, k.resync},
 	} {
+		c.did("looks at " + string(step.rule))
 		seen, err := step.run(c)
 		if err != nil {
 			k.breach(step.rule, err)
@@ -81,6 +82,7 @@ func (k *kit) conversation(c *child) bool {
 		k.ok(step.rule, seen)
 	}
 	k.memory(c)
+	c.did("closes the connection")
 	_ = c.conn.Close()
 	k.leftIn(c, RuleGone, "the agent closed the connection")
 	k.stdout(c)
@@ -95,7 +97,7 @@ func (k *kit) welcomeAndList(c *child, config json.RawMessage) error {
 	err := c.until(func() bool { return c.wholes > 0 || c.status.Level == protocol.Failed }, firstTime+k.opt.Slack)
 	switch {
 	case errors.Is(err, errTimeout):
-		return fmt.Errorf("no complete list within %v; its status is %s %s", firstTime+k.opt.Slack, c.status.Level, c.status.Text)
+		return fmt.Errorf("%w: no complete list within %v; its status is %s", err, firstTime+k.opt.Slack, strings.TrimSpace(c.status.Level+" "+c.status.Text))
 	case err != nil:
 		return err
 	case c.status.Level == protocol.Failed:
@@ -109,27 +111,14 @@ func (k *kit) welcome(c *child, config json.RawMessage, window int) error {
 	if err != nil {
 		return err
 	}
+	c.did("says welcome")
 	return c.send(protocol.Frame{Welcome: &protocol.Welcome{
-		Protocol: n, Window: window, IntervalMS: fastInterval.Milliseconds(), Config: config, Agent: "conformance kit",
+		Protocol: n, Window: window, IntervalMS: c.interval.Milliseconds(), Config: config, Agent: "conformance kit",
 	}})
 }
 
-// specs holds specs to the published schema of their kind, or to the plugin's.
-func (k *kit) specs(c *child) {
-	schemas := make(map[string]*schema.Schema)
-	for _, kind := range c.hello.Kinds {
-		switch zero := inventory.Spec(kind.Name); {
-		case zero != nil:
-			schemas[kind.Name] = schema.Of(zero)
-		case len(kind.Schema) > 0:
-			s, err := schema.Parse(kind.Schema)
-			if err != nil {
-				k.fail(RuleSpecs, fmt.Sprintf("the schema of %s: %v", kind.Name, err))
-				return
-			}
-			schemas[kind.Name] = s
-		}
-	}
+// specs holds specs to the schema of their kind.
+func (k *kit) specs(c *child, schemas map[string]*schema.Schema) {
 	checked := 0
 	for key, r := range c.state {
 		s := schemas[key.Kind]
@@ -237,14 +226,11 @@ func (k *kit) memory(c *child) {
 
 // stdout looks for the protocol where only a log may be.
 func (k *kit) stdout(c *child) {
-	b, all := c.stdout.text()
-	for line := range strings.Lines(string(b)) {
-		f, err := protocol.ParseFrame([]byte(line))
-		if err == nil && (f.Hello != nil || f.Delta != nil || f.Pong != nil || f.Status != nil || f.Event != nil) {
-			k.fail(RuleStdout, "a message of the protocol is on standard output: it belongs on file descriptor 0, the socket")
-			return
-		}
+	if c.saysOnStdout() {
+		k.fail(RuleStdout, "a message of the protocol is on standard output: it belongs on file descriptor 0, the socket")
+		return
 	}
+	_, all := c.stdout.text()
 	k.ok(RuleStdout, fmt.Sprintf("%d bytes", all))
 }
 
@@ -256,23 +242,4 @@ func (k *kit) leftIn(c *child, rule protocol.Rule, why string) {
 		return
 	}
 	k.ok(rule, time.Since(began).Round(100*time.Microsecond).String())
-}
-
-// broken says whether a rule is known to be broken.
-func (k *kit) broken(r protocol.Rule) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.results[r] != nil && k.results[r].Outcome == Failed
-}
-
-// keepLog puts the end of the plugin's log into the report if a rule is broken.
-func (k *kit) keepLog(c *child) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, res := range k.results {
-		if res.Outcome == Failed && k.report.Stderr == "" {
-			b, _ := c.stderr.text()
-			k.report.Stderr = strings.TrimSpace(string(b[max(0, len(b)-2000):]))
-		}
-	}
 }

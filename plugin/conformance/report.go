@@ -1,12 +1,13 @@
 package conformance
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/openpf9/openpf9/plugin/protocol"
 )
@@ -15,11 +16,15 @@ import (
 const (
 	OK      = "ok"
 	Failed  = "FAILED"
+	Warned  = "warning" // perhaps a mistake; no rule is broken
 	Skipped = "skipped"
 )
 
 // Report is what a check found.
 type Report struct {
+	// Problem says why the plugin could not be checked: it does not start, or
+	// ends before it says hello. Nothing was learned of the rules then.
+	Problem   string        `json:"problem,omitempty"`
 	Plugin    string        `json:"plugin"`
 	Version   string        `json:"version"`
 	SDK       string        `json:"sdk,omitempty"`
@@ -30,82 +35,150 @@ type Report struct {
 	Processor float64       `json:"processor"`    // share of one while nothing changed
 	Took      time.Duration `json:"took_ns"`
 	Results   []Result      `json:"results"`
-	// Stderr is the end of what the plugin logged, of runs that broke a rule.
-	Stderr string `json:"stderr,omitempty"`
+	// Logs are what the plugin logged in runs that broke a rule.
+	Logs []Log `json:"logs,omitempty"`
 }
 
 // Result is of one rule.
 type Result struct {
 	Rule    protocol.Rule `json:"rule"`
-	Outcome string        `json:"outcome"` // "ok", "FAILED" or "skipped"
+	Outcome string        `json:"outcome"` // "ok", "FAILED", "warning" or "skipped"
 	// Reason says what was seen; it may be empty for ok.
 	Reason string `json:"reason,omitempty"`
+	// NotReached is set if the rule is skipped because the check did not come
+	// that far.
+	NotReached bool `json:"not_reached,omitempty"`
 }
 
-// OK says whether no rule is broken.
-func (r *Report) OK() bool { return len(r.Failures()) == 0 }
+// OK says whether the plugin was checked and no rule is broken.
+func (r *Report) OK() bool { return r.ExitCode() == 0 }
 
 // Failures are the broken rules.
 func (r *Report) Failures() []Result {
-	var failed []Result
-	for _, res := range r.Results {
-		if res.Outcome == Failed {
-			failed = append(failed, res)
-		}
-	}
-	return failed
+	return slices.DeleteFunc(slices.Clone(r.Results), func(res Result) bool { return res.Outcome != Failed })
 }
 
-// ExitCode is for a program that ends with the report: 0, or 1 if a rule is broken.
+// ExitCode is for a program that ends with the report: 0, or 1 if a rule is
+// broken, or 2 if the plugin could not be checked at all.
 func (r *Report) ExitCode() int {
-	if r.OK() {
-		return 0
+	switch {
+	case r.Problem != "":
+		return 2
+	case len(r.Failures()) > 0:
+		return 1
 	}
-	return 1
+	return 0
 }
 
-// WriteText writes the report for people, one line a rule.
+// WriteText writes the report for people: one line a rule, and one for all rules
+// that were not reached.
 func (r *Report) WriteText(w io.Writer) error {
 	var b strings.Builder
+	if r.Problem != "" {
+		fmt.Fprintf(&b, "cannot check this plugin: %s\n", r.Problem)
+	} else {
+		r.writeResults(&b)
+	}
+	for _, l := range r.Logs {
+		b.WriteString("\nIt logged this")
+		if len(l.Rules) > 0 {
+			fmt.Fprintf(&b, " in the run that broke %s", list(l.Rules, len(l.Rules)))
+		}
+		fmt.Fprintf(&b, " (lines with \"%s\" say what was done to it):\n", strings.TrimSpace(kitSays))
+		for line := range strings.Lines(l.Text) {
+			b.WriteString("  | " + strings.TrimRight(line, "\r\n") + "\n")
+		}
+	}
+	_, err := io.WriteString(w, strings.Map(printable, b.String()))
+	return err
+}
+
+// printable keeps what a plugin says from steering a terminal.
+func printable(r rune) rune {
+	if r == '\n' || r == '\t' || unicode.IsPrint(r) {
+		return r
+	}
+	return '?'
+}
+
+func (r *Report) writeResults(b *strings.Builder) {
+	count := map[string]int{}
+	var unreached []protocol.Rule
+	why := ""
+	for _, res := range r.Results {
+		if res.NotReached {
+			unreached, why = append(unreached, res.Rule), res.Reason
+			continue
+		}
+		count[res.Outcome]++
+		fmt.Fprintf(b, "%-8s %-28s %s\n", res.Outcome, res.Rule, res.Reason)
+	}
+	if len(unreached) > 0 {
+		fmt.Fprintf(b, "%-8s %d %s not reached (%s): %s\n", Skipped, len(unreached), plural("rule", len(unreached)), why, list(unreached, 3))
+	}
+	if r.Snapshot > 0 {
+		fmt.Fprintf(b, "\n%d resources; hello after %v, snapshot after %v more; %.1f MiB resident; %.2f %% of a processor\n",
+			r.Resources, r.Hello.Round(time.Millisecond), r.Snapshot.Round(time.Millisecond), float64(r.Memory)/(1<<20), 100*r.Processor)
+	} else {
+		b.WriteString("\n")
+	}
+	fmt.Fprintf(b, "%s: %d ok, %d failed", r.verdict(count[Failed]), count[OK], count[Failed])
+	if n := count[Warned]; n > 0 {
+		fmt.Fprintf(b, ", %d %s", n, plural("warning", n))
+	}
+	fmt.Fprintf(b, ", %d skipped", count[Skipped])
+	if n := len(unreached); n > 0 {
+		fmt.Fprintf(b, ", %d not reached", n)
+	}
+	fmt.Fprintf(b, ", in %v\n", r.Took.Round(10*time.Millisecond))
+}
+
+func (r *Report) verdict(failed int) string {
 	name := strings.TrimSpace(r.Plugin + " " + r.Version)
 	if name == "" {
 		name = "the plugin"
 	}
-	count := map[string]int{}
-	for _, res := range r.Results {
-		count[res.Outcome]++
-		fmt.Fprintf(&b, "%-8s %-28s %s\n", res.Outcome, res.Rule, res.Reason)
+	switch failed {
+	case 0:
+		return name + " keeps the protocol"
+	case 1:
+		return name + " breaks a rule"
 	}
-	fmt.Fprintf(&b, "\n%d resources; hello after %v, snapshot after %v more; %.1f MiB resident; %.2f %% of a processor\n",
-		r.Resources, r.Hello.Round(time.Millisecond), r.Snapshot.Round(time.Millisecond), float64(r.Memory)/(1<<20), 100*r.Processor)
-	verdict := "keeps the protocol"
-	if !r.OK() {
-		verdict = fmt.Sprintf("breaks %d rules", count[Failed])
-		if count[Failed] == 1 {
-			verdict = "breaks a rule"
+	return fmt.Sprintf("%s breaks %d rules", name, failed)
+}
+
+func plural(word string, n int) string {
+	if n == 1 {
+		return word
+	}
+	return word + "s"
+}
+
+// list names some rules, at most so many.
+func list(rules []protocol.Rule, most int) string {
+	var names []string
+	for i, r := range rules {
+		if i == most {
+			names = append(names, "...")
+			break
 		}
+		names = append(names, string(r))
 	}
-	fmt.Fprintf(&b, "%s %s: %d ok, %d failed, %d skipped, in %v\n",
-		name, verdict, count[OK], count[Failed], count[Skipped], r.Took.Round(10*time.Millisecond))
-	if r.Stderr != "" {
-		fmt.Fprintf(&b, "\nThe plugin logged:\n%s\n", r.Stderr)
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	return strings.Join(names, ", ")
 }
 
 func (k *kit) ok(r protocol.Rule, reason string)   { k.note(r, OK, reason) }
 func (k *kit) fail(r protocol.Rule, reason string) { k.note(r, Failed, reason) }
+func (k *kit) warn(r protocol.Rule, reason string) { k.note(r, Warned, reason) }
 func (k *kit) skip(r protocol.Rule, reason string) { k.note(r, Skipped, reason) }
 
-// note notes an outcome. The first failure of a rule stays, whatever else
-// another run of the plugin shows.
+// weight orders outcomes: a heavier one stays, whatever else another run of the
+// plugin shows.
+var weight = map[string]int{Skipped: 1, OK: 2, Warned: 3, Failed: 4}
+
 func (k *kit) note(r protocol.Rule, outcome, reason string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	was := k.results[r]
-	if was == nil || was.Outcome != Failed && (outcome == Failed || was.Outcome == Skipped) {
-		k.results[r] = &Result{r, outcome, reason}
+	if was := k.results[r]; was == nil || weight[outcome] > weight[was.Outcome] {
+		k.results[r] = &Result{Rule: r, Outcome: outcome, Reason: reason}
 	}
 }
 
@@ -114,27 +187,36 @@ func (k *kit) note(r protocol.Rule, outcome, reason string) {
 func (k *kit) breach(r protocol.Rule, err error) {
 	if v, ok := errors.AsType[*protocol.Violation](err); ok {
 		k.fail(v.Rule, v.Text)
-		k.skip(r, fmt.Sprintf("not reached: %s is broken", v.Rule))
 		return
 	}
 	k.fail(r, err.Error())
 }
 
+// broken says whether a rule is known to be broken.
+func (k *kit) broken(r protocol.Rule) bool {
+	return k.results[r] != nil && k.results[r].Outcome == Failed
+}
+
+// failed are the rules that are known to be broken.
+func (k *kit) failed() []protocol.Rule {
+	return slices.DeleteFunc(slices.Clone(rules), func(r protocol.Rule) bool { return !k.broken(r) })
+}
+
 // close fills the report in. Rules of the protocol that no run broke are kept,
 // if there was a conversation to break them in.
-func (k *kit) close(ctx context.Context) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+func (k *kit) close() {
+	why := k.stop
+	if failed := k.failed(); why == "" && len(failed) > 0 {
+		why = list(failed, 1) + " comes first"
+	}
 	for _, rule := range rules {
 		res := k.results[rule]
 		switch {
 		case res != nil:
 		case passive[rule] && k.keys != nil:
-			res = &Result{rule, OK, ""}
-		case ctx.Err() != nil:
-			res = &Result{rule, Skipped, "not reached: out of time"}
+			res = &Result{Rule: rule, Outcome: OK}
 		default:
-			res = &Result{rule, Skipped, "not reached"}
+			res = &Result{Rule: rule, Outcome: Skipped, Reason: why, NotReached: true}
 		}
 		k.report.Results = append(k.report.Results, *res)
 	}

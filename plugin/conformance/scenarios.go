@@ -14,18 +14,27 @@ import (
 	"github.com/openpf9/openpf9/plugin/schema"
 )
 
-// listed gets a scenario as far as the first snapshot.
-func (k *kit) listed(c *child, rule protocol.Rule) bool {
+// listed gets a scenario as far as the first snapshot. What keeps it from that
+// is not the fault of what the scenario is about.
+func (k *kit) listed(c *child) bool {
 	if err := k.welcomeAndList(c, k.opt.Config); err != nil {
-		k.breach(rule, err)
+		k.unlisted(err)
 		return false
 	}
 	return true
 }
 
+// unlisted notes why there is no list on a start that is not the first.
+func (k *kit) unlisted(err error) {
+	if _, broken := errors.AsType[*protocol.Violation](err); !broken {
+		err = fmt.Errorf("%s%w", k.startName(), err)
+	}
+	k.breach(RuleFirstSnapshot, err)
+}
+
 // restart compares a second run with the first, and tells it to leave.
 func (k *kit) restart(c *child) {
-	if !k.listed(c, RuleStable) {
+	if !k.listed(c) {
 		return
 	}
 	if missing, extra := k.differs(c); missing+extra > 0 {
@@ -33,6 +42,7 @@ func (k *kit) restart(c *child) {
 	} else {
 		k.ok(RuleStable, fmt.Sprintf("%d ids are the same after a restart", len(k.keys)))
 	}
+	c.did("says stop")
 	if err := c.send(protocol.Frame{Stop: &protocol.Stop{GraceMS: leaveTime.Milliseconds()}}); err != nil {
 		k.breach(RuleStop, err)
 		return
@@ -44,13 +54,19 @@ func (k *kit) restart(c *child) {
 func (k *kit) window(c *child) {
 	const window, asked = 2, 10
 	c.dontAck = true
-	if err := k.welcome(c, k.opt.Config, window); err != nil {
-		k.breach(RuleWindow, err)
+	err := k.welcome(c, k.opt.Config, window)
+	if err == nil {
+		err = c.until(func() bool { return c.deltas > 0 }, firstTime+k.opt.Slack)
+	}
+	if errors.Is(err, errTimeout) {
+		err = fmt.Errorf("%w: no delta within %v", err, firstTime+k.opt.Slack)
+	}
+	if err != nil {
+		k.unlisted(err)
 		return
 	}
-	deltas := func() int { return c.deltas }
-	over := func() bool { return deltas() > window }
-	err := c.until(func() bool { return c.deltas > 0 }, firstTime+k.opt.Slack)
+	c.did("acknowledges nothing, and asks for resyncs")
+	over := func() bool { return c.deltas > window }
 	for range asked {
 		if err != nil {
 			break
@@ -96,9 +112,10 @@ func (k *kit) forgotten(c *child) {
 }
 
 func (k *kit) sigterm(c *child) {
-	if !k.listed(c, RuleSigterm) {
+	if !k.listed(c) {
 		return
 	}
+	c.did("sends SIGTERM")
 	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		k.fail(RuleSigterm, err.Error())
 		return
@@ -108,9 +125,10 @@ func (k *kit) sigterm(c *child) {
 
 // halfClosed closes only the agent's sending half.
 func (k *kit) halfClosed(c *child) {
-	if !k.listed(c, RuleHalfClosed) {
+	if !k.listed(c) {
 		return
 	}
+	c.did("closes its sending half")
 	if err := c.conn.CloseWrite(); err != nil {
 		k.fail(RuleHalfClosed, err.Error())
 		return
@@ -120,9 +138,10 @@ func (k *kit) halfClosed(c *child) {
 
 // longLine sends more than a line may have.
 func (k *kit) longLine(c *child) {
-	if !k.listed(c, RuleLongLine) {
+	if !k.listed(c) {
 		return
 	}
+	c.did("sends a line of more than 4 MiB")
 	line := `{"resync":{"reason":"` + strings.Repeat("x", protocol.MaxLine) + `"}}` + "\n"
 	if err := c.sendRaw([]byte(line)); err == nil {
 		c.nonce++
@@ -142,10 +161,11 @@ func (k *kit) longLine(c *child) {
 // slowReader leaves what the plugin says unread for a while, with little room
 // in the socket.
 func (k *kit) slowReader(c *child) {
-	if !k.listed(c, RuleSlowReader) {
+	if !k.listed(c) {
 		return
 	}
 	const pings = 40
+	c.did("asks for much and reads nothing")
 	for range pings {
 		c.nonce++
 		if err := c.send(protocol.Frame{Ping: &protocol.Ping{Nonce: c.nonce}}, protocol.Frame{Resync: &protocol.Resync{Reason: "check"}}); err != nil {
@@ -180,9 +200,10 @@ func garbages() [][]byte {
 
 // garbage wants the plugin to go on or to leave in order, as it likes.
 func (k *kit) garbage(c *child, garbage []byte) {
-	if !k.listed(c, RuleGarbage) {
+	if !k.listed(c) {
 		return
 	}
+	c.did(fmt.Sprintf("sends %.40q", garbage))
 	_ = c.sendRaw(append(garbage[:len(garbage):len(garbage)], '\n'))
 	if k.broken(RulePong) || k.broken(RuleUnknown) {
 		k.skip(RuleGarbage, "the plugin answers no ping to tell")
@@ -208,10 +229,6 @@ func (k *kit) garbage(c *child, garbage []byte) {
 
 // defaults gives the plugin its own defaults in full.
 func (k *kit) defaults(c *child) {
-	if len(c.hello.ConfigSchema) == 0 {
-		k.skip(RuleDefaults, "the plugin publishes no config_schema")
-		return
-	}
 	s, err := schema.Parse(c.hello.ConfigSchema)
 	if err != nil {
 		k.fail(RuleDefaults, err.Error())
@@ -226,7 +243,11 @@ func (k *kit) defaults(c *child) {
 		k.fail(RuleDefaults, err.Error())
 		return
 	}
-	if err := k.welcomeAndList(c, config); err != nil {
+	c.did("gives it all of its defaults")
+	if err := k.welcomeAndList(c, config); errors.Is(err, errTimeout) {
+		k.unlisted(err)
+		return
+	} else if err != nil {
 		k.breach(RuleDefaults, fmt.Errorf("given %s: %w", config, err))
 		return
 	}
@@ -235,10 +256,6 @@ func (k *kit) defaults(c *child) {
 
 // unknownKey gives the plugin a configuration with a key too many.
 func (k *kit) unknownKey(c *child) {
-	if len(c.hello.ConfigSchema) == 0 {
-		k.skip(RuleUnknownKey, "the plugin publishes no config_schema")
-		return
-	}
 	const key = "no-such-key-of-the-conformance-kit"
 	config, err := overlay(k.opt.Config, json.RawMessage(`{"`+key+`":true}`))
 	if err != nil {
@@ -249,16 +266,19 @@ func (k *kit) unknownKey(c *child) {
 		k.fail(RuleUnknownKey, "the published schema allows unknown keys: want \"additionalProperties\": false")
 		return
 	}
+	c.did("gives it a configuration with the key " + key)
 	err = k.welcomeAndList(c, config)
-	if _, broken := errors.AsType[*protocol.Violation](err); broken {
+	_, broken := errors.AsType[*protocol.Violation](err)
+	switch {
+	case broken:
 		k.breach(RuleUnknownKey, err)
-		return
-	}
-	if err == nil {
+	case err == nil:
 		k.fail(RuleUnknownKey, "it goes on with a key that it does not know")
-		return
+	case errors.Is(err, errTimeout):
+		k.fail(RuleUnknownKey, fmt.Sprintf("given a key that it does not know it neither refuses nor lists: %v", err))
+	default:
+		k.ok(RuleUnknownKey, c.status.Text)
 	}
-	k.ok(RuleUnknownKey, c.status.Text)
 }
 
 // overlay puts the keys of an object over those of another.
@@ -277,31 +297,29 @@ func overlay(under, over json.RawMessage) (json.RawMessage, error) {
 	return json.Marshal(all)
 }
 
-// listError makes the plugin's list fail, if the caller knows how.
+// listError makes the plugin's list fail, right after one, so that no list is
+// under way that sees half of the world.
 func (k *kit) listError(c *child) {
-	if k.opt.BreakList == nil {
-		k.skip(RuleErrors, "not provoked: nobody said how to make the list fail")
+	c.interval = slowInterval
+	if !k.listed(c) {
 		return
 	}
-	if !k.listed(c, RuleErrors) {
-		return
-	}
-	mend, err := k.opt.BreakList()
-	if err != nil {
-		k.skip(RuleErrors, fmt.Sprintf("not provoked: %v", err))
+	c.did("makes the list fail")
+	mend := k.breakList()
+	if mend == nil {
 		return
 	}
 	defer mend()
 	deletes := c.deletes
-	err = c.until(func() bool { return c.status.Level != protocol.OK || c.deletes > deletes }, leaveTime+k.opt.Slack)
+	err := c.until(func() bool { return c.status.Level != protocol.OK || c.deletes > deletes }, firstTime+k.opt.Slack)
 	if err == nil && c.deletes == deletes { // the status is told; does anything follow?
-		err = c.until(func() bool { return c.deletes > deletes }, 3*fastInterval)
+		err = c.until(func() bool { return c.deletes > deletes }, 2*slowInterval)
 	}
 	switch {
 	case c.deletes > deletes:
 		k.fail(RuleErrors, fmt.Sprintf("%d resources were deleted when the list failed", c.deletes-deletes))
 	case errors.Is(err, errTimeout) && c.status.Level == protocol.OK:
-		k.skip(RuleErrors, "not provoked: the plugin's status stays ok")
+		k.warn(RuleErrors, "not exercised: what should make the list fail was done, and the plugin's status stays ok")
 	case errors.Is(err, errTimeout):
 		k.ok(RuleErrors, "its status: "+c.status.Text)
 	case errors.Is(err, errGone):
@@ -309,4 +327,14 @@ func (k *kit) listError(c *child) {
 	default:
 		k.breach(RuleErrors, err)
 	}
+}
+
+// breakList makes the list fail; nil: it could not.
+func (k *kit) breakList() (mend func()) {
+	mend, err := k.opt.BreakList()
+	if err != nil {
+		k.warn(RuleErrors, fmt.Sprintf("not exercised: %v", err))
+		return nil
+	}
+	return mend
 }

@@ -42,10 +42,7 @@ func main() {
 	if p.is("leaves-on-sigterm") {
 		signal.Ignore(syscall.SIGTERM)
 	}
-	if p.is("hello-in-time") {
-		io.Copy(io.Discard, os.Stdin)
-		return
-	}
+	p.spoilStart()
 	p.send(object{"hello": p.hello()})
 	lines := make(chan []byte)
 	go p.read(lines)
@@ -67,12 +64,39 @@ func main() {
 	}
 }
 
+// spoilStart is late with the hello, or says none, on the first start or on the
+// second one.
+func (p *plugin) spoilStart() {
+	starts := 0
+	if name := os.Getenv("BREAK"); name != "" {
+		before, _ := os.ReadFile(name + ".starts")
+		starts = len(before) + 1
+		os.WriteFile(name+".starts", make([]byte, starts), 0o644)
+	}
+	switch {
+	case p.is("hello-in-time/late") && starts == 1, p.is("hello-in-time/late-again") && starts == 2:
+		time.Sleep(1500 * time.Millisecond)
+	case p.is("hello-in-time/not-again") && starts == 2:
+		fmt.Fprintln(os.Stderr, "the port is taken")
+		os.Exit(1)
+	case p.is("hello-in-time/unflushed"):
+		io.WriteString(os.Stdin, `{"hello":{"protocols":[1]`)
+		fallthrough
+	case p.is("hello-in-time/silent-again") && starts == 2, p.is("hello-in-time"):
+		io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}
+}
+
 func (p *plugin) is(mode string) bool { return p.mode == mode }
 
 func (p *plugin) hello() object {
 	h := object{
 		"protocols": []int{1}, "name": "broken", "version": "1",
-		"kinds": []object{{"name": kind, "schema": object{"type": "object", "required": []string{"size"}}}},
+		"kinds": []object{{
+			"name": kind, "columns": []object{{"name": "SIZE", "path": "size"}},
+			"schema": object{"type": "object", "required": []string{"size"}, "properties": object{"size": object{}}},
+		}},
 		"config_schema": object{
 			"type": "object", "additionalProperties": false,
 			"properties": object{"dir": object{"type": "string", "default": "/etc"}},
@@ -83,6 +107,8 @@ func (p *plugin) hello() object {
 		delete(h, "version")
 	case "protocol-number":
 		h["protocols"] = []int{99}
+	case "columns-have-values":
+		h["kinds"].([]object)[0]["columns"] = []object{{"name": "SIZE", "path": "siez"}}
 	case "config-takes-its-defaults":
 		h["config_schema"].(object)["properties"] = object{"dir": object{"type": "string", "default": 7}}
 	case "config-refuses-unknown-keys/schema":
