@@ -110,12 +110,12 @@ func Main(p Program, args []string, in io.Reader, out, errs io.Writer) int {
 	err := f(ctx, c)
 	_, bad := errors.AsType[*daemon.ConfigError](err)
 	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp), ctx.Err() != nil:
-		return 0
 	case errors.Is(err, errUsage):
 		return 2
 	case errors.Is(err, errFound):
 		return 1
+	case err == nil, errors.Is(err, flag.ErrHelp), ctx.Err() != nil:
+		return 0
 	case bad:
 		fmt.Fprintln(errs, p.Name+":", err)
 		return daemon.ExitConfig

@@ -7,15 +7,18 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/openpf9/openpf9/internal/daemon"
 	"github.com/openpf9/openpf9/internal/kindtable"
 	"github.com/openpf9/openpf9/internal/pluginhost"
+	"github.com/openpf9/openpf9/plugin"
 	"github.com/openpf9/openpf9/plugin/conformance"
 	"github.com/openpf9/openpf9/plugin/protocol"
 	"github.com/openpf9/openpf9/plugin/schema"
@@ -24,6 +27,7 @@ import (
 // tryOptions are what check, run and attach have in common.
 type tryOptions struct {
 	json     bool
+	wide     bool
 	interval time.Duration
 	config   json.RawMessage
 }
@@ -80,29 +84,6 @@ func program(args []string) ([]string, error) {
 	return append([]string{path}, args[1:]...), err
 }
 
-func pluginCheck(ctx context.Context, c *command) error {
-	slack := time.Duration(0)
-	o, err := c.tryFlags("BINARY [ARG...]", func(fs *flag.FlagSet, _ *tryOptions) {
-		fs.DurationVar(&slack, "slack", 0, "`time` to add to each limit, on a slow machine")
-	})
-	if err != nil {
-		return err
-	}
-	if c.args, err = program(c.args); err != nil {
-		return err
-	}
-	report := conformance.Check(ctx, conformance.Options{Command: c.args, Config: o.config, Slack: slack})
-	if o.json {
-		err = c.json(report)
-	} else {
-		err = report.WriteText(c.out)
-	}
-	if err == nil && !report.OK() {
-		return errFound
-	}
-	return err
-}
-
 func pluginRun(ctx context.Context, c *command) error {
 	o, err := c.tryFlags("BINARY [ARG...]", intervalFlag)
 	if err != nil {
@@ -113,7 +94,8 @@ func pluginRun(ctx context.Context, c *command) error {
 	}
 	link, err := pluginhost.Exec{Command: c.args, Dir: ".", Log: os.Stderr}.Dial(ctx)
 	if err != nil {
-		return err
+		fmt.Fprintf(c.errs, "%s %s: %s\n", c.program.Name, c.name, conformance.Unstartable(c.args, err))
+		return errUsage
 	}
 	err = c.follow(ctx, link, o)
 	how := link.End()
@@ -124,7 +106,21 @@ func pluginRun(ctx context.Context, c *command) error {
 }
 
 func intervalFlag(fs *flag.FlagSet, o *tryOptions) {
-	fs.DurationVar(&o.interval, "interval", 10*time.Second, "`time` between lists while nothing is hinted")
+	o.interval = 10 * time.Second
+	timeFlag(fs, &o.interval, "interval", "`time` between lists while nothing is hinted: 10s if this is not given")
+	fs.BoolVar(&o.wide, "wide", false, "show also the columns that are declared wide")
+}
+
+// timeFlag defines a flag for a time, explained without knowledge of Go.
+func timeFlag(fs *flag.FlagSet, t *time.Duration, name, usage string) {
+	fs.Func(name, usage, func(s string) error {
+		d, err := time.ParseDuration(s)
+		if err != nil || d < 0 {
+			return errors.New("want a number and its unit, such as 5s, 500ms or 1m")
+		}
+		*t = d
+		return nil
+	})
 }
 
 func pluginAttach(ctx context.Context, c *command) error {
@@ -161,7 +157,7 @@ func (c *command) accept(ctx context.Context, path string) (net.Conn, error) {
 
 // follow talks with a plugin and shows what it says until ctx or it ends.
 func (c *command) follow(ctx context.Context, conn protocol.Conn, o tryOptions) error {
-	f := &follower{c: c, json: o.json}
+	f := &follower{c: c, json: o.json, wide: o.wide, columns: make(map[string][]plugin.Column)}
 	s, err := protocol.Open(ctx, conn, protocol.Options{
 		Agent: c.program.Name + " " + daemon.Version(), Interval: o.interval,
 		Admit: func(h protocol.Hello) (json.RawMessage, error) {
@@ -185,6 +181,7 @@ func (c *command) follow(ctx context.Context, conn protocol.Conn, o tryOptions) 
 	kinds := make([]string, 0, len(h.Kinds))
 	for _, k := range h.Kinds {
 		kinds = append(kinds, k.Name)
+		f.columns[k.Name] = k.Columns
 	}
 	fmt.Fprintf(c.errs, "%s %s (%s) lists %s\n", h.Name, kindtable.Clean(h.Version), kindtable.Clean(h.SDK), strings.Join(kinds, ", "))
 	return s.Run(ctx)
@@ -192,9 +189,11 @@ func (c *command) follow(ctx context.Context, conn protocol.Conn, o tryOptions) 
 
 // follower prints what a plugin says.
 type follower struct {
-	c     *command
-	json  bool
-	begun bool
+	c       *command
+	json    bool
+	wide    bool
+	begun   bool
+	columns map[string][]plugin.Column // of each kind, as declared
 }
 
 func (f *follower) apply(b protocol.Batch) error {
@@ -207,26 +206,75 @@ func (f *follower) apply(b protocol.Batch) error {
 	}
 	if b.Whole && !f.begun {
 		f.begun = true
-		rows := [][]string{{"KIND", "ID", "NAME", "SPEC"}}
-		for _, r := range b.Upserts {
-			rows = append(rows, []string{r.Kind, r.ID, r.Name, string(r.Spec)})
-		}
-		if err := f.c.table(rows); err != nil {
-			return err
-		}
-		fmt.Fprintf(f.c.errs, "%d resources; changes follow\n", len(b.Upserts))
-		return nil
+		return f.tables(b.Upserts)
 	}
 	if b.Whole {
 		f.line("all again", fmt.Sprint(len(b.Upserts)), "resources", "")
 	}
 	for _, r := range b.Upserts {
-		f.line(r.Kind, r.ID, r.Name, string(r.Spec))
+		f.line(append([]string{r.Kind, r.ID, r.Name}, f.values(r)...)...)
 	}
 	for _, k := range b.Deletes {
 		f.line(k.Kind, k.ID, "", "is gone")
 	}
 	return nil
+}
+
+// tables prints the first list, a table for each kind.
+func (f *follower) tables(all []protocol.Resource) error {
+	of := make(map[string][]protocol.Resource)
+	for _, r := range all {
+		of[r.Kind] = append(of[r.Kind], r)
+	}
+	for i, kind := range slices.Sorted(maps.Keys(of)) {
+		if i > 0 {
+			fmt.Fprintln(f.c.out)
+		}
+		if err := f.c.table(f.table(kind, of[kind])); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(f.c.errs, "%d resources; changes follow\n", len(all))
+	return nil
+}
+
+func (f *follower) table(kind string, rs []protocol.Resource) [][]string {
+	specs := make([]json.RawMessage, 0, len(rs))
+	for _, r := range rs {
+		specs = append(specs, r.Spec)
+	}
+	columns := f.shown(kind, specs)
+	head := []string{"KIND", "ID", "NAME", "STATE"}
+	for _, col := range columns {
+		head = append(head, col.Name)
+	}
+	rows := [][]string{head}
+	for _, r := range rs {
+		row := append([]string{r.Kind, r.ID, r.Name}, kindtable.Cells(r.Spec, []plugin.Column{{Path: "state"}})...)
+		rows = append(rows, append(row, kindtable.Cells(r.Spec, columns)...))
+	}
+	return rows
+}
+
+// shown are the columns of a kind's table, the same that the agent would show.
+func (f *follower) shown(kind string, specs []json.RawMessage) []plugin.Column {
+	columns := kindtable.Columns(kind, f.columns[kind], specs)
+	if f.wide {
+		return columns
+	}
+	return slices.DeleteFunc(columns, func(col plugin.Column) bool { return col.Wide })
+}
+
+// values are what the columns show of one resource, with their headings.
+func (f *follower) values(r protocol.Resource) []string {
+	columns := append([]plugin.Column{{Name: "STATE", Path: "state"}}, f.shown(r.Kind, []json.RawMessage{r.Spec})...)
+	var values []string
+	for i, cell := range kindtable.Cells(r.Spec, columns) {
+		if cell != "" {
+			values = append(values, columns[i].Name+"="+cell)
+		}
+	}
+	return values
 }
 
 // line prints one change, when it came.
