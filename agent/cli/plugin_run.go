@@ -183,7 +183,11 @@ func (c *command) follow(ctx context.Context, conn protocol.Conn, o tryOptions) 
 		kinds = append(kinds, k.Name)
 		f.columns[k.Name] = k.Columns
 	}
-	fmt.Fprintf(c.errs, "%s %s (%s) lists %s\n", h.Name, kindtable.Clean(h.Version), kindtable.Clean(h.SDK), strings.Join(kinds, ", "))
+	sdk := ""
+	if h.SDK != "" {
+		sdk = " (" + kindtable.Clean(h.SDK) + ")"
+	}
+	fmt.Fprintf(c.errs, "%s %s%s lists %s\n", h.Name, kindtable.Clean(h.Version), sdk, strings.Join(kinds, ", "))
 	return s.Run(ctx)
 }
 

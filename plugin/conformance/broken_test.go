@@ -35,22 +35,11 @@ func buildBroken(t *testing.T) string {
 // that one and no other.
 func TestBrokenPlugins(t *testing.T) {
 	t.Parallel()
-	binary := buildBroken(t)
 	modes := append([]string{"none", "none/noise"}, variants...)
 	for _, rule := range rules {
 		modes = append(modes, string(rule))
 	}
-	reports := make([]Report, len(modes))
-	turns := make(chan struct{}, 16) // each starts one plugin at a time, and mostly waits
-	var wg sync.WaitGroup
-	for i, mode := range modes {
-		wg.Go(func() {
-			turns <- struct{}{}
-			defer func() { <-turns }()
-			reports[i] = Check(t.Context(), brokenOptions(t, binary, mode))
-		})
-	}
-	wg.Wait()
+	reports := checkAll(t, modes, 4*time.Second)
 	for i, mode := range modes {
 		t.Run(mode, func(t *testing.T) {
 			want, _, _ := strings.Cut(mode, "/")
@@ -68,10 +57,27 @@ func TestBrokenPlugins(t *testing.T) {
 	}
 }
 
-func brokenOptions(t *testing.T, binary, mode string) Options {
+// checkAll checks the plugin that is broken in each of the modes.
+func checkAll(t *testing.T, modes []string, slack time.Duration) []Report {
+	binary := buildBroken(t)
+	reports := make([]Report, len(modes))
+	turns := make(chan struct{}, 16) // each starts one plugin at a time, and mostly waits
+	var wg sync.WaitGroup
+	for i, mode := range modes {
+		wg.Go(func() {
+			turns <- struct{}{}
+			defer func() { <-turns }()
+			reports[i] = Check(t.Context(), brokenOptions(t, binary, mode, slack))
+		})
+	}
+	wg.Wait()
+	return reports
+}
+
+func brokenOptions(t *testing.T, binary, mode string, slack time.Duration) Options {
 	file := filepath.Join(t.TempDir(), "break")
 	return Options{
-		Command: []string{binary, mode}, Env: []string{"BREAK=" + file}, Slack: 4 * time.Second, MaxMemory: 60 << 20,
+		Command: []string{binary, mode}, Env: []string{"BREAK=" + file}, Slack: slack, MaxMemory: 60 << 20,
 		BreakList: func() (func(), error) {
 			return func() { _ = os.Remove(file) }, os.WriteFile(file, nil, 0o644)
 		},
@@ -82,8 +88,7 @@ func brokenOptions(t *testing.T, binary, mode string) Options {
 // hello, and nothing else to be called broken for it.
 func TestSlowStarts(t *testing.T) {
 	t.Parallel()
-	binary := buildBroken(t)
-	for _, test := range []struct {
+	tests := []struct {
 		mode    string
 		want    string
 		reached bool // the rest
@@ -94,12 +99,15 @@ func TestSlowStarts(t *testing.T) {
 		{"hello-in-time/late-again", "on start 2: hello came after", true},
 		{"hello-in-time/not-again", "on start 2: it ended after", false},
 		{"hello-in-time/silent-again", "on start 2: nothing was written", false},
-	} {
+	}
+	modes := make([]string, len(tests))
+	for i, test := range tests {
+		modes[i] = test.mode
+	}
+	reports := checkAll(t, modes, 2*time.Second)
+	for i, test := range tests {
 		t.Run(test.mode, func(t *testing.T) {
-			t.Parallel()
-			o := brokenOptions(t, binary, test.mode)
-			o.Slack = 0
-			r := Check(t.Context(), o)
+			r := &reports[i]
 			var text strings.Builder
 			_ = r.WriteText(&text)
 			f := r.Failures()
@@ -148,7 +156,7 @@ func TestCheckOfWhatCannotBeChecked(t *testing.T) {
 		"no such program":         {[]string{"no-such-program-anywhere"}, "there is no program no-such-program-anywhere in PATH"},
 		"no such file":            {[]string{dir + "/none"}, "there is no file " + dir + "/none: build it first"},
 		"a directory":             {[]string{dir}, "is a directory"},
-		"not executable":          {[]string{script("plain", "#!/bin/sh\n", 0o644)}, "is not executable: chmod +x"},
+		"not executable":          {[]string{script("plain", "#!/bin/sh\n", 0o644)}, "is not executable: chmod +x " + dir + "/plain, or name its interpreter before it: /bin/sh " + dir + "/plain"},
 		"no interpreter":          {[]string{script("lost", "#!/no/python3 -I\n", 0o755)}, "needs /no/python3, which is not there"},
 		"no program":              {[]string{script("text", "hello\n", 0o755)}, "is no program that this machine can run"},
 		"a program that ends":     {[]string{"/bin/true"}, "(exit status 0), before a hello: a plugin runs until"},

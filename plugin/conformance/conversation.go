@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	fastInterval = 100 * time.Millisecond // between lists, to see in a second what else takes a minute
-	slowInterval = 500 * time.Millisecond // enough to break the world between two lists and not in one
-	quietTime    = time.Second
+	fastInterval = 100 * time.Millisecond  // between lists, to see in a second what else takes a minute
+	slowInterval = 500 * time.Millisecond  // enough to break the world between two lists and not in one
+	quietTime    = 1250 * time.Millisecond // and some lists, to see what changes each second
 )
 
 // meet hears the first hello and judges it.

@@ -28,11 +28,11 @@ func Unstartable(command []string, err error) string {
 	case missing == nil && info.IsDir():
 		return program + " is a directory: name the program in it"
 	case errors.Is(err, fs.ErrNotExist) && missing == nil:
-		return fmt.Sprintf("%s needs %s, which is not there: mend its first line, or install that", program, interpreter(program))
+		return fmt.Sprintf("%s needs %s, which is not there: mend its first line, or install that", program, interpreter(program, "a loader or library of another system"))
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Sprintf("there is no file %s: build it first, or mend the path", program)
 	case errors.Is(err, fs.ErrPermission) && missing == nil && info.Mode()&0o111 == 0:
-		return fmt.Sprintf("%s is not executable: chmod +x %s, or name its interpreter before it, such as python3 %s", program, program, program)
+		return fmt.Sprintf("%s is not executable: chmod +x %s, or name its interpreter before it: %s %s", program, program, interpreter(program, "python3"), program)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Sprintf("%s may not be started: %v; look at the rights of its directories, and whether the file system is mounted noexec", program, err)
 	case errors.Is(err, syscall.ENOEXEC):
@@ -41,17 +41,17 @@ func Unstartable(command []string, err error) string {
 	return fmt.Sprintf("%s does not start: %v", program, err)
 }
 
-// interpreter is what the first line of a script names.
-func interpreter(script string) string {
+// interpreter is what the first line of a script names, or other if it does not.
+func interpreter(script, other string) string {
 	f, err := os.Open(script)
 	if err != nil {
-		return "a program"
+		return other
 	}
 	defer f.Close()
 	line, _ := bufio.NewReaderSize(f, 256).ReadSlice('\n')
 	name, ok := strings.CutPrefix(string(line), "#!")
 	if name = strings.TrimSpace(name); !ok || name == "" {
-		return "a loader or library of another system"
+		return other
 	}
 	return strings.Fields(name)[0]
 }
@@ -65,7 +65,7 @@ func (c *child) silence(waited time.Duration) string {
 	case c.heard.n > 0:
 		return fmt.Sprintf("within %v came %d bytes and no whole line: end each message with a newline, and flush after it", waited.Round(100*time.Millisecond), c.heard.n)
 	case c.saysOnStdout():
-		text += ", but a message to standard output: the protocol is spoken on file descriptor 0, in both directions"
+		return text + ", but a message to standard output: the protocol is spoken on file descriptor 0, in both directions"
 	case printed > 0:
 		text += fmt.Sprintf(", but %d bytes to standard output, which is only log: does it say hello on file descriptor 0?", printed)
 	default:
@@ -86,7 +86,7 @@ func (c *child) untimelyEnd(lived time.Duration) string {
 	case c.heard.n > 0:
 		text += fmt.Sprintf("; %d bytes came and no whole line: end each message with a newline", c.heard.n)
 	case c.saysOnStdout():
-		text += "; it wrote a message to standard output: the protocol is spoken on file descriptor 0, in both directions"
+		return text + "; it wrote a message to standard output: the protocol is spoken on file descriptor 0, in both directions"
 	case c.cmd.ProcessState.Success() && printed > 0:
 		text += fmt.Sprintf("; it printed %d bytes, as by hand: a plugin takes no arguments that make it print, and speaks when file descriptor 0 is a socket", printed)
 	case c.cmd.ProcessState.Success():

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -75,7 +76,7 @@ func (p *plugin) spoilStart() {
 	}
 	switch {
 	case p.is("hello-in-time/late") && starts == 1, p.is("hello-in-time/late-again") && starts == 2:
-		time.Sleep(1500 * time.Millisecond)
+		time.Sleep(4 * time.Second)
 	case p.is("hello-in-time/not-again") && starts == 2:
 		fmt.Fprintln(os.Stderr, "the port is taken")
 		os.Exit(1)
@@ -139,11 +140,15 @@ func (p *plugin) spoilMachine() {
 	case "memory-limit":
 		p.told = strings.Repeat("x", 80<<20) // which is resident from now on
 	case "processor-limit":
-		go func() {
-			for n := 0; ; n++ {
-				busy.Store(int64(n))
-			}
-		}()
+		const threads = 4 // on a busy machine one gets too little of it to be seen
+		runtime.GOMAXPROCS(threads + 1)
+		for range threads {
+			go func() {
+				for n := 0; ; n++ {
+					busy.Store(int64(n))
+				}
+			}()
+		}
 	}
 }
 
