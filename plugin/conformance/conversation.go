@@ -1,9 +1,11 @@
 package conformance
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -140,11 +142,11 @@ func (k *kit) specs(c *child, schemas map[string]*schema.Schema) {
 
 // quiet waits and wants to hear nothing, and looks at what that costs.
 func (k *kit) quiet(c *child) (string, error) {
-	before := c.deltas
+	before, listed := c.deltas, maps.Clone(c.state)
 	used, began := threadsOf(c.cmd.Process.Pid), time.Now()
 	err := c.until(func() bool { return c.deltas > before }, quietTime)
 	if err == nil {
-		return "", fmt.Errorf("a delta came %v after the last one, and nothing had changed", time.Since(began).Round(time.Millisecond))
+		return "", fmt.Errorf("a delta came %v after the last one, and nothing had changed: %s", time.Since(began).Round(time.Millisecond), c.news(listed))
 	}
 	if !errors.Is(err, errTimeout) {
 		return "", err
@@ -157,6 +159,20 @@ func (k *kit) quiet(c *child) (string, error) {
 		k.ok(RuleProcessor, text)
 	}
 	return fmt.Sprintf("for %v, listing each %v", quietTime, fastInterval), nil
+}
+
+// news says what differs from what was listed before, or the first of it.
+func (c *child) news(before map[protocol.Key]protocol.Resource) string {
+	for key, now := range c.state {
+		was, known := before[key]
+		switch {
+		case !known:
+			return fmt.Sprintf("%s %s is new", key.Kind, key.ID)
+		case !bytes.Equal(was.Spec, now.Spec):
+			return fmt.Sprintf("the spec of %s %s was %.100s and is %.100s", key.Kind, key.ID, was.Spec, now.Spec)
+		}
+	}
+	return "the specs in it are the same as before"
 }
 
 func (k *kit) pong(c *child) (string, error) {

@@ -38,7 +38,7 @@ func (k *kit) restart(c *child) {
 		return
 	}
 	if missing, extra := k.differs(c); missing+extra > 0 {
-		k.fail(RuleStable, fmt.Sprintf("after a restart %d of %d ids are gone and %d are new", missing, len(k.keys), extra))
+		k.fail(RuleStable, fmt.Sprintf("after a restart %d of %d ids are gone and %d are new%s", missing, len(k.keys), extra, k.example(c)))
 	} else {
 		k.ok(RuleStable, fmt.Sprintf("%d ids are the same after a restart", len(k.keys)))
 	}
@@ -48,6 +48,16 @@ func (k *kit) restart(c *child) {
 		return
 	}
 	k.leftIn(c, RuleStop, "stop was sent")
+}
+
+// example names an id that was listed first and is gone now, if any.
+func (k *kit) example(c *child) string {
+	for key := range k.keys {
+		if _, still := c.state[key]; !still {
+			return fmt.Sprintf(", such as %s %s", key.Kind, key.ID)
+		}
+	}
+	return ""
 }
 
 // window acknowledges nothing, asks for much and counts.
