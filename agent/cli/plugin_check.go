@@ -12,7 +12,7 @@ import (
 
 const checkUsage = `BINARY [ARG...]
 
-Starts the plugin some fifteen times, one after the other, and holds it to each
+Starts the plugin about a dozen times, one after the other, and holds it to each
 rule of the protocol. A script may need its interpreter before it:
 pf9-hostagent plugin check python3 acme.py.
 Exit status: 0 no rule is broken, 1 some are, 2 it could not be checked.

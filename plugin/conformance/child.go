@@ -141,6 +141,16 @@ func (c *child) leaves(d time.Duration) bool {
 	return left
 }
 
+// left says whether the process has ended.
+func (c *child) left() bool {
+	select {
+	case <-c.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // ends waits up to d for the process to end.
 func (c *child) ends(d time.Duration) bool {
 	t := time.NewTimer(d)

@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/openpf9/openpf9/plugin/protocol"
@@ -135,43 +136,50 @@ func (k *kit) first(ctx context.Context) bool {
 	return k.meet(c) && k.conversation(c)
 }
 
-// scenario is what needs a plugin of its own.
+// scenario is what is done to a plugin that has said hello.
 type scenario struct {
 	rule protocol.Rule // that it is about
 	run  func(*child)
 }
 
-func (k *kit) scenarios() []scenario {
-	all := []scenario{
-		{RuleStable, k.restart},
-		{RuleWindow, k.window},
-		{RuleSigterm, k.sigterm},
-		{RuleHalfClosed, k.halfClosed},
-		{RuleLongLine, k.longLine},
-		{RuleSlowReader, k.slowReader},
-		{RuleDefaults, k.defaults},
-		{RuleUnknownKey, k.unknownKey},
-	}
+// scenarios are those after the first conversation. Those of a group share a
+// start as far as the plugin outlives them.
+func (k *kit) scenarios() [][]scenario {
+	spoilt := []scenario{{RuleDefaults, k.defaults}}
 	for _, garbage := range garbages() {
-		all = append(all, scenario{RuleGarbage, func(c *child) { k.garbage(c, garbage) }})
+		spoilt = append(spoilt, scenario{RuleGarbage, func(c *child) { k.garbage(c, garbage) }})
 	}
-	return append(all, scenario{RuleErrors, k.listError}) // last, for it spoils what the others list
+	return [][]scenario{
+		{{RuleStable, k.restart}},
+		{{RuleWindow, k.window}, {RuleSigterm, k.sigterm}},
+		{{RuleSlowReader, k.slowReader}, {RuleHalfClosed, k.halfClosed}},
+		{{RuleLongLine, k.longLine}},
+		spoilt,
+		{{RuleUnknownKey, k.unknownKey}},
+		{{RuleErrors, k.listError}}, // last, for it spoils what the others list
+	}
 }
 
 // rest runs the scenarios one after the other: several starts at once would only
 // make each of them slow.
 func (k *kit) rest(ctx context.Context) {
 	all := k.scenarios()
-	starts := time.Duration(len(all)) * min(k.report.Hello, helloTime+k.opt.Slack)
+	starts := time.Duration(len(slices.Concat(all...))) * min(k.report.Hello, helloTime+k.opt.Slack)
 	end := time.Now().Add(budget + starts + 5*k.opt.Slack)
-	for _, s := range all {
-		if time.Now().After(end) && k.stop == "" {
-			k.stop = "out of time"
-		}
-		if reason := k.needless(s.rule); reason != "" {
-			k.skip(s.rule, reason)
-		} else if k.stop == "" && ctx.Err() == nil {
-			k.with(ctx, s)
+	for _, group := range all {
+		for len(group) > 0 {
+			if time.Now().After(end) && k.stop == "" {
+				k.stop = "out of time"
+			}
+			if reason := k.needless(group[0].rule); reason != "" {
+				k.skip(group[0].rule, reason)
+				group = group[1:]
+				continue
+			}
+			if k.stop != "" || ctx.Err() != nil {
+				break
+			}
+			group = k.with(ctx, group)
 		}
 	}
 }
@@ -195,20 +203,27 @@ func (k *kit) needless(r protocol.Rule) string {
 	return ""
 }
 
-// with runs one scenario with a plugin that has said hello. What keeps it from
-// that is not filed under the scenario's rule.
-func (k *kit) with(ctx context.Context, s scenario) {
-	c, err := k.start(ctx, s.rule == RuleSlowReader)
+// with runs scenarios with one start of the plugin, and returns those that need
+// another one. What keeps the plugin from its hello is not filed under their
+// rules.
+func (k *kit) with(ctx context.Context, group []scenario) []scenario {
+	c, err := k.start(ctx, group[0].rule == RuleSlowReader)
 	if err != nil {
 		k.fail(RuleHelloInTime, k.startName()+Unstartable(k.opt.Command, err))
 		k.stop = "the plugin does not start again"
-		return
+		return nil
 	}
 	defer k.keepLog(c, k.failed())
 	defer c.close()
-	if k.greet(c) {
-		s.run(c)
+	if !k.greet(c) {
+		return nil
 	}
+	for i, s := range group {
+		if s.run(c); c.left() || k.broken(s.rule) {
+			return group[i+1:]
+		}
+	}
+	return nil
 }
 
 // greet waits for hello, longer than a plugin may take: so a late one breaks
