@@ -19,6 +19,7 @@ import (
 var variants = []string{
 	"resync-repeats-all/part", "resync-repeats-all/forgotten", "outlives-garbage/crash", "valid-resources/id",
 	"config-takes-its-defaults/refused", "config-refuses-unknown-keys/schema",
+	"first-snapshot/not-again",
 }
 
 // buildBroken builds the program of testdata/broken.

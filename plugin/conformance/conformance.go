@@ -219,7 +219,7 @@ func (k *kit) with(ctx context.Context, group []scenario) []scenario {
 		return nil
 	}
 	for i, s := range group {
-		if s.run(c); c.left() || k.broken(s.rule) {
+		if s.run(c); c.left() || c.wholes == 0 || k.broken(s.rule) {
 			return group[i+1:]
 		}
 	}

@@ -33,6 +33,7 @@ func (k *kit) unlisted(err error) {
 		err = fmt.Errorf("%s%w", k.startName(), err)
 	}
 	k.breach(RuleFirstSnapshot, err)
+	k.stop = "there is no first snapshot"
 }
 
 // restart compares a second run with the first, and tells it to leave.
