@@ -122,8 +122,11 @@ func cell(v any) string {
 // size is a number of bytes for people, if it is one.
 func size(n json.Number) string {
 	b, err := strconv.ParseUint(n.String(), 10, 64)
-	if err != nil || b < 1024 {
+	switch {
+	case err != nil:
 		return n.String()
+	case b < 1024:
+		return n.String() + " B"
 	}
 	v, i := float64(b)/1024, 0
 	for ; v >= 1023.95 && i < len("KMGTP"); i++ {

@@ -32,10 +32,10 @@ func TestTablesShowDeclaredColumns(t *testing.T) {
 	}{
 		{false, first + "KIND          ID  NAME  STATE  SIZE     FIRST  TAGS  ON\n" +
 			"com.acme.lun  1   data  ok     1.0 TiB  up     a,7   true\n" +
-			"com.acme.lun  2                512                   {\"x\":1}\n"},
+			"com.acme.lun  2                512 B                 {\"x\":1}\n"},
 		{true, first + "KIND          ID  NAME  STATE  SIZE     FIRST  TAGS  ON       WWN\n" +
 			"com.acme.lun  1   data  ok     1.0 TiB  up     a,7   true     5000?[2J\n" +
-			"com.acme.lun  2                512                   {\"x\":1}  \n"},
+			"com.acme.lun  2                512 B                 {\"x\":1}  \n"},
 	} {
 		var out strings.Builder
 		if err := printTables(&out, kinds, rs, test.wide); err != nil || out.String() != test.want {
@@ -50,7 +50,7 @@ func TestTablesShowDeclaredColumns(t *testing.T) {
 
 func TestSizesAreForPeople(t *testing.T) {
 	for n, want := range map[string]string{
-		"0": "0", "1023": "1023", "1024": "1.0 KiB", "1536": "1.5 KiB", "1073741823": "1.0 GiB",
+		"0": "0 B", "1023": "1023 B", "1024": "1.0 KiB", "1536": "1.5 KiB", "1073741823": "1.0 GiB",
 		"18446744073709551615": "16.0 EiB", "-1": "-1", "1.5": "1.5", "1e9": "1e9",
 	} {
 		if got := cells([]byte(`{"x_bytes":`+n+`}`), []Column{{Path: "x_bytes"}}); got[1] != want {

@@ -127,7 +127,7 @@ func TestTheGuidesGoPluginPasses(t *testing.T) {
 		t.Errorf("the binary has %d bytes, want at most 3 MB", info.Size())
 	}
 	dir, breakList := directory(t)
-	r := passes(t, Options{Command: []string{binary}, Config: config(t, dir), BreakList: breakList, MaxMemory: 16 << 20}, RuleColumns)
+	r := passes(t, Options{Command: []string{binary}, Config: config(t, dir), BreakList: breakList, MaxMemory: 16 << 20})
 	if r.Plugin != "files" || r.Resources != 3 {
 		t.Errorf("the report is of %s with %d resources, want files with 3", r.Plugin, r.Resources)
 	}
@@ -168,7 +168,7 @@ func TestTheGuidesPythonPluginPasses(t *testing.T) {
 	}
 	dir, breakList := directory(t)
 	passes(t, Options{Command: pythonExample(t), Config: config(t, dir), BreakList: breakList},
-		RuleSpecs, RuleColumns, RuleDefaults, RuleUnknownKey)
+		RuleSpecs, RuleDefaults, RuleUnknownKey)
 }
 
 // TestTheGuidesPythonPluginServesASession holds it with the host's real end.
