@@ -65,6 +65,10 @@ type Result struct {
 	NotAfter time.Time
 }
 
+// ErrRefused says that the deployment unit will not have the host, and would not
+// if it were asked again in the same way.
+var ErrRefused = errors.New("the deployment unit refused")
+
 // Enroll trades the token for a certificate and writes everything down. The
 // deployment unit is trusted because its authority is the one that the token
 // names; nothing is sent before that is known.
@@ -134,7 +138,10 @@ func ask(ctx context.Context, q Request, du *url.URL, pin string, body wire.Enro
 		if json.Unmarshal(text, &problem) != nil || problem.Message == "" {
 			problem.Message = resp.Status
 		}
-		return out, fmt.Errorf("the deployment unit refused: %s", problem.Message)
+		if resp.StatusCode/100 == 4 && resp.StatusCode != http.StatusTooManyRequests {
+			return out, fmt.Errorf("%w: %s", ErrRefused, problem.Message)
+		}
+		return out, fmt.Errorf("the deployment unit could not: %s", problem.Message)
 	}
 	if err := json.Unmarshal(text, &out); err != nil {
 		return out, fmt.Errorf("read the deployment unit's answer: %w", err)
