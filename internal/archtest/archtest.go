@@ -62,7 +62,9 @@ var hostOnly = []string{"agent", "agent/libvirt", "agent/network", "agent/storag
 var Owners = map[string][]string{
 	"github.com/gorilla/websocket":       {"internal/tunnel"},
 	"github.com/digitalocean/go-libvirt": {"agent/libvirt", "internal/testlibvirt"},
-	"github.com/vishvananda/netlink":     {"agent/network"},
+	"github.com/vishvananda/netlink":     {"agent/network", "gateway/firstboot/netconf"},
+	"github.com/rivo/tview":              {"gateway/firstboot/console"},
+	"github.com/gdamore/tcell/v2":        {"gateway/firstboot/console"},
 	"github.com/shirou/gopsutil/v3":      {"agent/storage", "agent/host"},
 	"github.com/coreos/go-systemd/v22":   {"internal/daemon"},
 	"github.com/pelletier/go-toml/v2":    {"internal/daemon", "internal/ctl"},
@@ -79,7 +81,7 @@ var Owners = map[string][]string{
 // Sharp standard packages and who may use them.
 var sharp = map[string][]string{
 	// A plugin of the SDK starts nothing; the conformance kit starts plugins.
-	"os/exec": {"plugin/conformance", "internal/pluginhost", "internal/testlibvirt", "internal/bench/...", "internal/sandbox", "agent/role", "agent/telemetry", "gateway/firstboot", "ova", "cmd/pf9-demo", "cmd/pf9-plugin-exec"},
+	"os/exec": {"plugin/conformance", "internal/pluginhost", "internal/testlibvirt", "internal/bench/...", "internal/sandbox", "agent/role", "agent/telemetry", "gateway/firstboot/program", "ova", "cmd/pf9-demo", "cmd/pf9-plugin-exec"},
 	"log":     {},
 	"unsafe":  {"internal/tunnel", "internal/bench/delayline", "agent/network", "agent/storage"},
 	"testing": {"plugin/plugintest", "internal/testlibvirt", "internal/eventually"},

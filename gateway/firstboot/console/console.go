@@ -1,0 +1,179 @@
+// Package console is the gateway appliance's text console: what stands on the
+// virtual machine's screen. It shows how the appliance is, changes its network so
+// that nobody locks himself out, pairs a vCenter, enrols, looks for faults and
+// reboots. It is a process of its own and asks the daemon over its socket.
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/gdamore/tcell/v2"
+	"github.com/rivo/tview"
+
+	"github.com/openpf9/openpf9/gateway/firstboot"
+	"github.com/openpf9/openpf9/gateway/firstboot/netconf"
+	"github.com/openpf9/openpf9/gateway/firstboot/pairing"
+	"github.com/openpf9/openpf9/gateway/firstboot/program"
+	"github.com/openpf9/openpf9/gateway/firstboot/status"
+)
+
+const (
+	tickEvery    = time.Second
+	refreshEvery = 5 * time.Second // of the page
+	probeEvery   = time.Minute     // for the deployment unit's clock
+	workers      = 2               // a network change may wait while something else is done
+	jobLimit     = 2 * time.Minute
+	rebootLimit  = 30 * time.Second
+)
+
+// Options say what the console is for. The zero value is the appliance's, on
+// this terminal.
+type Options struct {
+	Boot   firstboot.Options
+	Pairer pairing.Pairer // nil: the page says that it cannot
+	// Changer makes changes of the network; nil: that of Boot.
+	Changer *netconf.Changer
+	Reboot  func(context.Context) error // nil: systemctl reboot
+	Screen  tcell.Screen                // not initialised; nil: the terminal
+	Log     *slog.Logger                // nil discards; never the terminal
+}
+
+// console is one run. All its fields belong to the goroutine of the screen.
+type console struct {
+	o     Options
+	app   *tview.Application
+	pages *tview.Pages
+	jobs  chan job // full: refused, with a notice
+
+	status *tview.TextView
+	report status.Report
+	notice *tview.TextView
+
+	change *change // a network change in its window; nil: none
+}
+
+// job is work off the screen's goroutine. What it returns is done on it.
+type job func(context.Context) (then func())
+
+// Run shows the console until ctx ends, or the terminal does. At its start it
+// takes back a change that a killed console left unconfirmed.
+func Run(ctx context.Context, o Options) error {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Changer == nil {
+		o.Changer = o.Boot.Changer()
+	}
+	if o.Reboot == nil {
+		o.Reboot = func(ctx context.Context) error {
+			_, err := program.Run(ctx, rebootLimit, "systemctl", "reboot")
+			return err
+		}
+	}
+	if _, err := o.Changer.Recover(ctx); err != nil {
+		o.Log.Error("unconfirmed change not rolled back", "err", err)
+	}
+	if o.Screen == nil {
+		screen, err := tcell.NewScreen()
+		if err != nil {
+			return fmt.Errorf("this is no terminal that can be drawn on: %w", err)
+		}
+		o.Screen = screen
+	}
+	c := &console{o: o, app: tview.NewApplication(), jobs: make(chan job, workers)}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c.build(ctx)
+	return c.run(ctx, cancel)
+}
+
+// run owns the goroutines. They end before the screen's loop does, because they
+// may be waiting for it.
+func (c *console) run(ctx context.Context, cancel context.CancelFunc) error {
+	var background, stopper sync.WaitGroup
+	background.Go(func() { c.refresh(ctx) })
+	for range workers {
+		background.Go(func() { c.work(ctx) })
+	}
+	stopper.Go(func() {
+		<-ctx.Done()
+		background.Wait()
+		c.app.Stop()
+	})
+	c.app.SetScreen(c.o.Screen)
+	err := c.app.Run()
+	cancel()
+	if err != nil { // the terminal is gone: a loop without one lets the others end
+		c.app.SetScreen(tcell.NewSimulationScreen(""))
+		_ = c.app.Run()
+	}
+	stopper.Wait()
+	return err
+}
+
+// refresh looks at the appliance again and again.
+func (c *console) refresh(ctx context.Context) {
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	var looked, probed time.Time
+	var last status.Report
+	for {
+		if time.Since(looked) >= refreshEvery {
+			probe := time.Since(probed) >= probeEvery
+			report := c.o.Boot.Report(ctx, probe)
+			if probe {
+				probed = time.Now()
+			} else {
+				report.Skew, report.SkewKnown = last.Skew, last.SkewKnown
+			}
+			last, looked = report, time.Now()
+		}
+		report := last
+		c.app.QueueUpdateDraw(func() { c.show(report) })
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (c *console) work(ctx context.Context) {
+	for {
+		select {
+		case j := <-c.jobs:
+			if then := j(ctx); then != nil {
+				c.app.QueueUpdateDraw(then)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// start hands a job to a worker.
+func (c *console) start(j job) bool {
+	select {
+	case c.jobs <- j:
+		return true
+	default:
+		c.say("Two things are being done already; wait until one has ended.")
+		return false
+	}
+}
+
+// say writes a line above the keys. An empty one clears it.
+func (c *console) say(format string, args ...any) { c.notice.SetText(fmt.Sprintf(format, args...)) }
+
+// failed says why something did not work.
+func (c *console) failed(what string, err error) {
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = errors.New("it took too long")
+	}
+	c.say("%s: %v", what, err)
+}

@@ -1,0 +1,184 @@
+package console
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/gdamore/tcell/v2"
+	"github.com/rivo/tview"
+
+	"github.com/openpf9/openpf9/gateway/firstboot/reach"
+	"github.com/openpf9/openpf9/gateway/firstboot/settings"
+	"github.com/openpf9/openpf9/gateway/firstboot/status"
+	"github.com/openpf9/openpf9/internal/kindtable"
+)
+
+// The pages' names.
+const (
+	pageStatus  = "status"
+	pageNetwork = "network"
+	pageConfirm = "confirm"
+	pagePair    = "vcenter"
+	pageTrust   = "trust"
+	pageLook    = "diagnostics"
+	pageEnrol   = "enrol"
+	pageReboot  = "reboot"
+)
+
+const keysLine = "F2 network   F3 vCenter   F4 diagnostics   F5 enrol   F12 reboot   Esc status"
+
+// build makes the frame and the first page. Serial lines may have no function
+// keys: on the first page letters do as well.
+func (c *console) build(ctx context.Context) {
+	c.status = plainText()
+	c.pages = tview.NewPages().AddPage(pageStatus, c.status, true, true)
+	c.notice = plainText()
+	title := plainText().SetText("openpf9 gateway")
+	keys := plainText().SetText(keysLine)
+	frame := tview.NewFlex().SetDirection(tview.FlexRow).
+		AddItem(title, 1, 0, false).
+		AddItem(c.pages, 0, 1, true).
+		AddItem(c.notice, 2, 0, false).
+		AddItem(keys, 1, 0, false)
+	open := map[tcell.Key]func(context.Context){
+		tcell.KeyF2: c.openNetwork, tcell.KeyF3: c.openPair, tcell.KeyF4: c.openLook, tcell.KeyF5: c.openEnrol, tcell.KeyF12: c.openReboot,
+	}
+	letters := map[rune]tcell.Key{'n': tcell.KeyF2, 'v': tcell.KeyF3, 'd': tcell.KeyF4, 'e': tcell.KeyF5, 'r': tcell.KeyF12}
+	c.app.SetInputCapture(func(e *tcell.EventKey) *tcell.EventKey {
+		key := e.Key()
+		front, _ := c.pages.GetFrontPage()
+		if k, ok := letters[e.Rune()]; ok && key == tcell.KeyRune && front == pageStatus {
+			key = k
+		}
+		switch {
+		case key == tcell.KeyCtrlC: // nobody leaves the console by that
+			return nil
+		case front == pageConfirm: // first decide
+			return e
+		case key == tcell.KeyEscape:
+			c.back()
+			return nil
+		case open[key] != nil:
+			c.say("")
+			open[key](ctx)
+			return nil
+		}
+		return e
+	})
+	c.app.SetRoot(frame, true)
+}
+
+// plainText shows text as it is: what a vCenter is called does not colour it.
+func plainText() *tview.TextView {
+	return tview.NewTextView().SetDynamicColors(false).SetRegions(false).SetWrap(true)
+}
+
+// open puts a page in front, in the place of an older one of its name.
+func (c *console) open(name string, p tview.Primitive) {
+	c.pages.RemovePage(name)
+	c.pages.AddAndSwitchToPage(name, p, true)
+	c.app.SetFocus(p)
+}
+
+// back shows the first page.
+func (c *console) back() {
+	c.pages.SwitchToPage(pageStatus)
+	c.app.SetFocus(c.status)
+}
+
+// show brings a new report to the screen.
+func (c *console) show(r status.Report) {
+	c.report = r
+	_, _, width, _ := c.status.GetInnerRect()
+	if text := r.Text(width); text != c.status.GetText(false) {
+		c.status.SetText(text)
+	}
+	c.countDown()
+}
+
+// form makes an empty form with a heading.
+func form(heading string) *tview.Form {
+	f := tview.NewForm().SetItemPadding(0)
+	f.SetBorder(true).SetTitle(" " + heading + " ").SetTitleAlign(tview.AlignLeft)
+	return f
+}
+
+// withText puts a text above a form.
+func withText(text string, rows int, f *tview.Form) *tview.Flex {
+	t := plainText().SetText(text)
+	return tview.NewFlex().SetDirection(tview.FlexRow).AddItem(t, rows, 0, false).AddItem(f, 0, 1, true)
+}
+
+// value is what stands in a field.
+func value(f *tview.Form, label string) string {
+	if i, ok := f.GetFormItemByLabel(label).(*tview.InputField); ok {
+		return strings.TrimSpace(i.GetText())
+	}
+	return ""
+}
+
+// describe returns the keys' descriptions.
+func describe(names ...string) []settings.Key {
+	var out []settings.Key
+	for _, n := range names {
+		for _, k := range settings.Keys() {
+			if k.Name == n {
+				out = append(out, k)
+			}
+		}
+	}
+	return out
+}
+
+// openLook runs the diagnostics and shows them.
+func (c *console) openLook(context.Context) {
+	view := plainText().SetText("Looking ...")
+	view.SetBorder(true).SetTitle(" Diagnostics ").SetTitleAlign(tview.AlignLeft)
+	c.open(pageLook, view)
+	s := c.report.Settings
+	targets := reach.Targets{
+		Unit: reach.Unit{URL: s.DU, Pin: reach.PinOf(c.o.Boot.Paths().CA, s.Pin), Proxy: s.ProxyURL()},
+		DNS:  s.DNS, NTP: s.NTP, VCenter: s.VCenter,
+	}
+	c.start(func(ctx context.Context) func() {
+		ctx, cancel := context.WithTimeout(ctx, jobLimit)
+		defer cancel()
+		checks := reach.Diagnose(ctx, targets)
+		return func() { view.SetText(table(checks)) }
+	})
+}
+
+func table(checks []reach.Check) string {
+	if len(checks) == 0 {
+		return "Nothing is set that could be asked: no deployment unit, no NTP server, no vCenter."
+	}
+	var b strings.Builder
+	for _, k := range checks {
+		mark := "ok    "
+		if !k.OK {
+			mark = "FAILED"
+		}
+		fmt.Fprintf(&b, "%s  %s: %s\n", mark, kindtable.Clean(k.Name), kindtable.Clean(k.Result))
+	}
+	return b.String()
+}
+
+// openReboot asks before it reboots.
+func (c *console) openReboot(context.Context) {
+	modal := tview.NewModal().SetText("Reboot the gateway?").AddButtons([]string{"Cancel", "Reboot"})
+	modal.SetDoneFunc(func(_ int, label string) {
+		c.back()
+		if label != "Reboot" {
+			return
+		}
+		c.say("Rebooting ...")
+		c.start(func(ctx context.Context) func() {
+			if err := c.o.Reboot(ctx); err != nil {
+				return func() { c.failed("Reboot", err) }
+			}
+			return nil
+		})
+	})
+	c.open(pageReboot, modal)
+}

@@ -1,0 +1,243 @@
+// Package status collects how a gateway appliance is and writes it as plain
+// text: for pf9-gateway status, and for the first page of the console. It asks
+// the daemon over its socket and looks at the machine itself, so that a page is
+// there also while the daemon is not. It changes nothing.
+package status
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/openpf9/openpf9/agent/enroll"
+	"github.com/openpf9/openpf9/agent/localapi"
+	"github.com/openpf9/openpf9/gateway/firstboot/netconf"
+	"github.com/openpf9/openpf9/gateway/firstboot/reach"
+	"github.com/openpf9/openpf9/gateway/firstboot/settings"
+	"github.com/openpf9/openpf9/internal/pki"
+)
+
+const (
+	apiLimit    = 5 * time.Second
+	answerBytes = 4 << 20
+)
+
+// VCenter is one vCenter as the daemon's GET /v1/vcenters lists it. A daemon
+// without that route is asked for its sources: those whose names begin with
+// "vcenter" are shown.
+type VCenter struct {
+	Name     string         `json:"name"`
+	State    string         `json:"state"` // as of a source: "ok", "degraded", ...
+	Problem  string         `json:"problem,omitempty"`
+	Since    time.Time      `json:"session_since,omitzero"` // of the session; zero: none
+	Counts   map[string]int `json:"counts,omitempty"`       // objects by kind
+	Changed  time.Time      `json:"changed,omitzero"`       // when something last changed
+	Pinned   string         `json:"thumbprint,omitempty"`   // of the certificate that is trusted
+	ReadOnly bool           `json:"read_only,omitempty"`    // control is switched off here
+}
+
+// Options say where to look.
+type Options struct {
+	Store  settings.Store
+	Paths  enroll.Paths
+	Socket string // the daemon's
+	// Probe also asks the deployment unit for the time, over the network.
+	Probe bool
+}
+
+// Report is the appliance at one time. What is not known is empty, and Problems
+// say why.
+type Report struct {
+	At          time.Time
+	Hostname    string
+	Addresses   []string // "eth0 192.0.2.10/24"
+	Network     string   // what is set
+	Settings    settings.Settings
+	Agent       localapi.Status
+	AgentError  string // why the daemon did not answer; empty: it did
+	VCenters    []VCenter
+	LastChange  string // of the settings
+	Pending     string // a change that waits for confirmation
+	Fingerprint string // SHA-256 of the gateway's certificate
+	Expires     time.Time
+	DiskFree    uint64 // bytes
+	DiskTotal   uint64
+	Skew        time.Duration // our clock is ahead of the deployment unit's
+	SkewKnown   bool
+	Problems    []string
+}
+
+// Collect looks at everything. It takes no longer than a few seconds, and a
+// part that fails leaves the others alone.
+func Collect(ctx context.Context, o Options) Report {
+	r := Report{At: time.Now()}
+	add := func(err error) {
+		if err != nil {
+			r.Problems = append(r.Problems, err.Error())
+		}
+	}
+	var err error
+	r.Hostname, err = os.Hostname()
+	add(err)
+	r.Addresses, err = addresses()
+	add(err)
+	add(r.state(o))
+	add(r.certificate(o.Paths.Cert))
+	add(r.disk(o.Store.Dir))
+	r.daemon(ctx, o.Socket)
+	if o.Probe && r.Settings.DU != "" {
+		add(r.skew(ctx, o))
+	}
+	return r
+}
+
+// addresses are those by which others reach the machine.
+func addresses() ([]string, error) {
+	links, err := net.Interfaces()
+	if err != nil {
+		return nil, fmt.Errorf("list network interfaces: %w", err)
+	}
+	var out []string
+	for _, l := range links {
+		as, err := l.Addrs()
+		if err != nil || l.Flags&net.FlagLoopback != 0 || l.Flags&net.FlagUp == 0 {
+			continue // an interface may go while it is looked at
+		}
+		for _, a := range as {
+			if p, err := netip.ParsePrefix(a.String()); err == nil && !p.Addr().IsLinkLocalUnicast() {
+				out = append(out, l.Name+" "+p.String())
+			}
+		}
+	}
+	return out, nil
+}
+
+func (r *Report) state(o Options) error {
+	st, err := o.Store.Load()
+	if errors.Is(err, os.ErrPermission) {
+		return errors.New("the appliance's settings are for root to see")
+	}
+	if err != nil {
+		return err
+	}
+	r.Settings, r.Network = st.Settings, netconf.Describe(st.Settings)
+	r.Problems = append(r.Problems, st.Problems...)
+	if st.Enrolled.Error != "" {
+		r.Problems = append(r.Problems, "enrolment: "+st.Enrolled.Error)
+	}
+	if n := len(st.Changes); n > 0 {
+		c := st.Changes[n-1]
+		r.LastChange = c.At.Format(time.DateTime) + " UTC, " + c.What + ": " + c.Outcome
+	}
+	if p := st.Pending; p != nil {
+		r.Pending = p.What + ", since " + p.Began.Format(time.TimeOnly) + " UTC"
+	}
+	return nil
+}
+
+func (r *Report) certificate(file string) error {
+	b, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // not enrolled, which the page says
+	}
+	if err != nil {
+		return fmt.Errorf("read the gateway's certificate: %w", err)
+	}
+	certs, err := pki.ParseCertificates(b)
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	sum := sha256.Sum256(certs[0].Raw)
+	r.Fingerprint, r.Expires = colons(sum[:]), certs[0].NotAfter
+	return nil
+}
+
+func colons(b []byte) string {
+	parts := make([]string, len(b))
+	for i, c := range b {
+		parts[i] = fmt.Sprintf("%02X", c)
+	}
+	return strings.Join(parts, ":")
+}
+
+func (r *Report) disk(dir string) error {
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); errors.Is(err, os.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("look at the disk of %s: %w", dir, err)
+	}
+	r.DiskFree, r.DiskTotal = fs.Bavail*uint64(fs.Bsize), fs.Blocks*uint64(fs.Bsize)
+	return nil
+}
+
+// daemon asks the daemon for what it knows.
+func (r *Report) daemon(ctx context.Context, socket string) {
+	ctx, cancel := context.WithTimeout(ctx, apiLimit)
+	defer cancel()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}}
+	if err := get(ctx, client, "/v1/status", &r.Agent); err != nil {
+		r.AgentError = err.Error()
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+			r.AgentError = "it is not running: nobody listens on " + socket
+		}
+		return
+	}
+	r.Problems = append(r.Problems, r.Agent.Problems...)
+	if err := get(ctx, client, "/v1/vcenters", &r.VCenters); err != nil {
+		r.VCenters = fromSources(r.Agent)
+	}
+	slices.SortFunc(r.VCenters, func(a, b VCenter) int { return strings.Compare(a.Name, b.Name) })
+}
+
+func fromSources(st localapi.Status) []VCenter {
+	var out []VCenter
+	for _, s := range st.Sources {
+		if strings.HasPrefix(s.Name, "vcenter") {
+			out = append(out, VCenter{Name: s.Name, State: s.State, Problem: s.Reason, Counts: map[string]int{"objects": s.Count}, Changed: s.Listed})
+		}
+	}
+	return out
+}
+
+func get(ctx context.Context, client *http.Client, path string, out any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://gateway"+path, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("it answers %s with %s", path, resp.Status)
+	}
+	return json.NewDecoder(io.LimitReader(resp.Body, answerBytes)).Decode(out)
+}
+
+// skew asks the deployment unit what time it is.
+func (r *Report) skew(ctx context.Context, o Options) error {
+	a, err := reach.Unit{URL: r.Settings.DU, Pin: reach.PinOf(o.Paths.CA, r.Settings.Pin), Proxy: r.Settings.ProxyURL()}.Ask(ctx)
+	if err != nil {
+		return err
+	}
+	r.Skew, r.SkewKnown = a.Skew, !a.Date.IsZero()
+	if r.SkewKnown {
+		return a.CheckSkew()
+	}
+	return nil
+}

@@ -1,0 +1,197 @@
+package status
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/openpf9/openpf9/internal/kindtable"
+)
+
+const labelWidth = 14
+
+// page writes lines of a label and a value, wrapped to a width.
+type page struct {
+	strings.Builder
+	width int
+}
+
+// Text is the report as a page of the width in columns; below 40 it is 40.
+func (r Report) Text(width int) string {
+	p := &page{width: max(width, 40)}
+	r.machine(p)
+	p.gap()
+	r.cloud(p)
+	p.gap()
+	r.vcenters(p)
+	if len(r.Problems) > 0 || r.AgentError != "" {
+		p.gap()
+		r.problems(p)
+	}
+	return p.String()
+}
+
+func (r Report) machine(p *page) {
+	p.line("name", or(r.Hostname, "not known"))
+	addresses := "none yet"
+	if len(r.Addresses) > 0 {
+		addresses = strings.Join(r.Addresses, ", ")
+	}
+	p.line("addresses", addresses)
+	p.line("network", or(r.Network, "not known"))
+	if r.Pending != "" {
+		p.line("unconfirmed", r.Pending)
+	}
+	p.line("last change", or(r.LastChange, "none"))
+	if r.DiskTotal > 0 {
+		p.line("disk", fmt.Sprintf("%s free of %s", kindtable.Size(r.DiskFree), kindtable.Size(r.DiskTotal)))
+	}
+	clock := r.At.UTC().Format(time.DateTime) + " UTC"
+	if r.SkewKnown {
+		clock += ", " + skewText(r.Skew)
+	}
+	p.line("clock", clock)
+}
+
+// skewText rounds to what can be known by whole seconds.
+func skewText(d time.Duration) string {
+	if d.Abs() < 2*time.Second {
+		return "as the deployment unit's"
+	}
+	side := "ahead of"
+	if d < 0 {
+		side = "behind"
+	}
+	return d.Abs().Round(time.Second).String() + " " + side + " the deployment unit's"
+}
+
+func (r Report) cloud(p *page) {
+	p.line("deploym. unit", or(r.Settings.DU, "not set"))
+	tunnel := r.Agent.Tunnel
+	switch {
+	case r.Fingerprint == "":
+		p.line("link", "not enrolled")
+	case r.AgentError != "":
+		p.line("link", "not known; the daemon does not answer")
+	case tunnel.Connected:
+		p.line("link", fmt.Sprintf("up since %s (%s), round trip %s", ago(r.At, tunnel.Since), tunnel.Endpoint, or(tunnel.RTT, "not measured")))
+	default:
+		p.line("link", "down: "+or(tunnel.Problem, "connecting"))
+	}
+	if tunnel.Unsent > 0 {
+		p.line("unsent events", fmt.Sprint(tunnel.Unsent))
+	}
+	if r.Agent.Host != "" {
+		p.line("gateway id", r.Agent.Host)
+	}
+	if r.Fingerprint != "" {
+		p.line("certificate", fmt.Sprintf("until %s UTC, SHA-256 %s", r.Expires.UTC().Format(time.DateTime), r.Fingerprint))
+	}
+	if r.Agent.Version != "" {
+		p.line("version", r.Agent.Version)
+	}
+}
+
+func (r Report) vcenters(p *page) {
+	if len(r.VCenters) == 0 {
+		p.line("vCenter", "none is paired")
+	}
+	for _, v := range r.VCenters {
+		text := v.State
+		if !v.Since.IsZero() {
+			text += ", session " + ago(r.At, v.Since)
+		}
+		if len(v.Counts) > 0 {
+			kinds := make([]string, 0, len(v.Counts))
+			for kind, n := range v.Counts {
+				kinds = append(kinds, fmt.Sprintf("%d %s", n, kind))
+			}
+			slices.SortFunc(kinds, func(a, b string) int { return strings.Compare(after(a), after(b)) })
+			text += ", " + strings.Join(kinds, ", ")
+		}
+		if !v.Changed.IsZero() {
+			text += ", last change " + ago(r.At, v.Changed) + " ago"
+		}
+		if v.ReadOnly {
+			text += ", read only"
+		}
+		p.line("vCenter", v.Name+": "+text)
+		if v.Pinned != "" {
+			p.line("", "trusted certificate "+v.Pinned)
+		}
+		if v.Problem != "" {
+			p.line("", v.Problem)
+		}
+	}
+}
+
+func after(s string) string {
+	_, kind, _ := strings.Cut(s, " ")
+	return kind
+}
+
+func (r Report) problems(p *page) {
+	if r.AgentError != "" {
+		p.line("problem", "the daemon: "+r.AgentError)
+	}
+	for _, text := range r.Problems {
+		p.line("problem", text)
+	}
+}
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// ago is a time span for people.
+func ago(now, then time.Time) string {
+	d := now.Sub(then)
+	switch {
+	case d < 0:
+		return "0s"
+	case d < time.Minute:
+		return d.Truncate(time.Second).String()
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
+	}
+	return fmt.Sprintf("%dd", int(d.Hours())/24)
+}
+
+func (p *page) gap() { p.WriteByte('\n') }
+
+// line writes a label and a value, of which what a terminal would obey is left
+// out, and wraps the value.
+func (p *page) line(label, value string) {
+	room := p.width - labelWidth
+	for i, part := range wrap(kindtable.Clean(value), room) {
+		if i > 0 {
+			label = ""
+		}
+		fmt.Fprintf(p, "%-*s%s\n", labelWidth, label, part)
+	}
+}
+
+// wrap breaks a text at spaces, commas and colons, or where it must.
+func wrap(text string, width int) []string {
+	var lines []string
+	for utf8.RuneCountInString(text) > width {
+		runes := []rune(text)
+		cut := width
+		for i := width; i > width/2; i-- {
+			if r := runes[i-1]; r == ' ' || r == ',' || r == ':' || r == '/' {
+				cut = i
+				break
+			}
+		}
+		lines = append(lines, strings.TrimRight(string(runes[:cut]), " "))
+		text = strings.TrimLeft(string(runes[cut:]), " ")
+	}
+	return append(lines, text)
+}
