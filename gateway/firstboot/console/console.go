@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,6 +29,8 @@ const (
 	probeEvery   = time.Minute     // for the deployment unit's clock
 	workers      = 2               // a network change may wait while something else is done
 	jobLimit     = 2 * time.Minute
+	noticeRows   = 2
+	maxNotice    = 10
 	rebootLimit  = 30 * time.Second
 )
 
@@ -47,6 +50,7 @@ type Options struct {
 type console struct {
 	o     Options
 	app   *tview.Application
+	frame *tview.Flex
 	pages *tview.Pages
 	jobs  chan job // full: refused, with a notice
 
@@ -167,8 +171,18 @@ func (c *console) start(j job) bool {
 	}
 }
 
-// say writes a line above the keys. An empty one clears it.
-func (c *console) say(format string, args ...any) { c.notice.SetText(fmt.Sprintf(format, args...)) }
+// say writes above the keys, in as many lines as it takes. An empty text clears
+// it.
+func (c *console) say(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	_, _, width, _ := c.frame.GetInnerRect()
+	rows := 0
+	for line := range strings.Lines(text) {
+		rows += 1 + len(line)/max(width, 40)
+	}
+	c.notice.SetText(text)
+	c.frame.ResizeItem(c.notice, min(max(rows, noticeRows), maxNotice), 0)
+}
 
 // failed says why something did not work.
 func (c *console) failed(what string, err error) {

@@ -86,6 +86,7 @@ func (c *console) try(ctx context.Context, before, want settings.Settings) {
 		cancel()
 		return
 	}
+	c.say("")
 	c.change = ch
 	f := form("Keep the change?")
 	f.AddButton("Keep", func() {

@@ -36,10 +36,10 @@ func (c *console) build(ctx context.Context) {
 	c.notice = plainText()
 	title := plainText().SetText("openpf9 gateway")
 	keys := plainText().SetText(keysLine)
-	frame := tview.NewFlex().SetDirection(tview.FlexRow).
+	c.frame = tview.NewFlex().SetDirection(tview.FlexRow).
 		AddItem(title, 1, 0, false).
 		AddItem(c.pages, 0, 1, true).
-		AddItem(c.notice, 2, 0, false).
+		AddItem(c.notice, noticeRows, 0, false).
 		AddItem(keys, 1, 0, false)
 	open := map[tcell.Key]func(context.Context){
 		tcell.KeyF2: c.openNetwork, tcell.KeyF3: c.openPair, tcell.KeyF4: c.openLook, tcell.KeyF5: c.openEnrol, tcell.KeyF12: c.openReboot,
@@ -66,7 +66,7 @@ func (c *console) build(ctx context.Context) {
 		}
 		return e
 	})
-	c.app.SetRoot(frame, true)
+	c.app.SetRoot(c.frame, true)
 }
 
 // plainText shows text as it is: what a vCenter is called does not colour it.
