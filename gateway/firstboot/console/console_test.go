@@ -203,7 +203,7 @@ func TestTheFirstPageShowsTheAppliance(t *testing.T) {
 
 func TestTheFirstPageWithoutADaemon(t *testing.T) {
 	term := open(t, nil)
-	term.see("the daemon: it is not running", "none is paired", "not set")
+	term.see("the daemon: it is not running", "not known", "not set")
 	// Nobody leaves by Ctrl-C.
 	term.press(tcell.KeyCtrlC, tcell.KeyF5)
 	term.see("Join token")

@@ -68,7 +68,7 @@ func skewText(d time.Duration) string {
 }
 
 func (r Report) cloud(p *page) {
-	p.line("deploym. unit", or(r.Settings.DU, "not set"))
+	p.line("DU", or(r.Settings.DU, "not set"))
 	tunnel := r.Agent.Tunnel
 	switch {
 	case r.Fingerprint == "":
@@ -76,7 +76,7 @@ func (r Report) cloud(p *page) {
 	case r.AgentError != "":
 		p.line("link", "not known; the daemon does not answer")
 	case tunnel.Connected:
-		p.line("link", fmt.Sprintf("up since %s (%s), round trip %s", ago(r.At, tunnel.Since), tunnel.Endpoint, or(tunnel.RTT, "not measured")))
+		p.line("link", fmt.Sprintf("up for %s (%s), round trip %s", ago(r.At, tunnel.Since), tunnel.Endpoint, or(tunnel.RTT, "not measured")))
 	default:
 		p.line("link", "down: "+or(tunnel.Problem, "connecting"))
 	}
@@ -95,7 +95,11 @@ func (r Report) cloud(p *page) {
 }
 
 func (r Report) vcenters(p *page) {
-	if len(r.VCenters) == 0 {
+	switch {
+	case len(r.VCenters) > 0:
+	case r.AgentError != "":
+		p.line("vCenter", "not known; the daemon does not answer")
+	default:
 		p.line("vCenter", "none is paired")
 	}
 	for _, v := range r.VCenters {
