@@ -99,8 +99,15 @@ func (o Options) Changer() *netconf.Changer {
 // Report is how the appliance is. With probe the deployment unit is asked for
 // the time, which takes a moment or, if it does not answer, half a minute.
 func (o Options) Report(ctx context.Context, probe bool) status.Report {
+	so := o.StatusOptions()
+	so.Probe = probe
+	return status.Collect(ctx, so)
+}
+
+// StatusOptions say where a report's parts are.
+func (o Options) StatusOptions() status.Options {
 	o = o.withDefaults()
-	return status.Collect(ctx, status.Options{Store: o.Store(), Paths: o.Paths(), Socket: o.Socket, Probe: probe})
+	return status.Options{Store: o.Store(), Paths: o.Paths(), Socket: o.Socket}
 }
 
 // Run does what a boot needs and returns. An error says everything that is
@@ -108,6 +115,7 @@ func (o Options) Report(ctx context.Context, probe bool) status.Report {
 // for the console. What was in force before is then still in force.
 func Run(ctx context.Context, o Options) error {
 	o = o.withDefaults()
+	o.System().WaitForLink(ctx)
 	if took, err := o.Changer().Recover(ctx); err != nil {
 		o.Log.Error("unconfirmed change not rolled back", "err", err)
 	} else if took {

@@ -26,9 +26,10 @@ import (
 const (
 	tickEvery    = time.Second
 	refreshEvery = 5 * time.Second // of the page
-	probeEvery   = time.Minute     // for the deployment unit's clock
+	clockEvery   = time.Minute     // to ask the deployment unit for the time
 	workers      = 2               // a network change may wait while something else is done
 	jobLimit     = 2 * time.Minute
+	stopEvery    = 50 * time.Millisecond
 	noticeRows   = 2
 	maxNotice    = 10
 	rebootLimit  = 30 * time.Second
@@ -56,6 +57,7 @@ type console struct {
 
 	status *tview.TextView
 	report status.Report
+	clock  status.Clock
 	notice *tview.TextView
 
 	change *change // a network change in its window; nil: none
@@ -100,49 +102,69 @@ func Run(ctx context.Context, o Options) error {
 // may be waiting for it.
 func (c *console) run(ctx context.Context, cancel context.CancelFunc) error {
 	var background, stopper sync.WaitGroup
-	background.Go(func() { c.refresh(ctx) })
+	store := c.o.Boot.Store()
+	loops := []func(){
+		every(ctx, tickEvery, func() { c.app.QueueUpdateDraw(c.countDown) }),
+		every(ctx, refreshEvery, func() {
+			report := c.o.Boot.Report(ctx, false)
+			c.app.QueueUpdateDraw(func() { c.show(report) })
+		}),
+		every(ctx, clockEvery, func() {
+			st, err := store.Load()
+			if err != nil {
+				return // which the page says
+			}
+			clock := status.LookAtClock(ctx, c.o.Boot.StatusOptions(), st.Settings)
+			c.app.QueueUpdateDraw(func() { c.clock = clock })
+		}),
+	}
+	for _, loop := range loops { // apart, because each may wait for something else
+		background.Go(loop)
+	}
 	for range workers {
 		background.Go(func() { c.work(ctx) })
 	}
+	ended := make(chan struct{})
 	stopper.Go(func() {
 		<-ctx.Done()
 		background.Wait()
-		c.app.Stop()
+		again := time.NewTicker(stopEvery)
+		defer again.Stop()
+		for {
+			c.app.Stop() // does nothing between two screens
+			select {
+			case <-ended:
+				return
+			case <-again.C:
+			}
+		}
 	})
 	c.app.SetScreen(c.o.Screen)
 	err := c.app.Run()
-	cancel()
 	if err != nil { // the terminal is gone: a loop without one lets the others end
 		c.app.SetScreen(tcell.NewSimulationScreen(""))
+		cancel()
 		_ = c.app.Run()
 	}
+	cancel()
+	close(ended)
 	stopper.Wait()
 	return err
 }
 
-// refresh looks at the appliance again and again.
-func (c *console) refresh(ctx context.Context) {
-	tick := time.NewTicker(tickEvery)
-	defer tick.Stop()
-	var looked, probed time.Time
-	var last status.Report
-	for {
-		if time.Since(looked) >= refreshEvery {
-			probe := time.Since(probed) >= probeEvery
-			report := c.o.Boot.Report(ctx, probe)
-			if probe {
-				probed = time.Now()
-			} else {
-				report.Skew, report.SkewKnown = last.Skew, last.SkewKnown
+// every returns a loop that does f at once and then again and again until ctx
+// ends.
+func every(ctx context.Context, pause time.Duration, f func()) func() {
+	return func() {
+		tick := time.NewTicker(pause)
+		defer tick.Stop()
+		for {
+			f()
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
 			}
-			last, looked = report, time.Now()
-		}
-		report := last
-		c.app.QueueUpdateDraw(func() { c.show(report) })
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
 		}
 	}
 }

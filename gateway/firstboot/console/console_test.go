@@ -225,6 +225,24 @@ func TestTheConsoleEndsWithItsContext(t *testing.T) {
 	}
 }
 
+func TestTheConsoleEndsWithItsTerminal(t *testing.T) {
+	card(t)
+	term := open(t, silent(netconf.Window))
+	term.typeAddress("192.0.2.10/24")
+	term.wait("apply", func(string) bool { return address(t) == "192.0.2.10/24" }, nil)
+	if err := term.screen.PostEvent(tcell.NewEventError(errors.New("hung up"))); err != nil {
+		t.Fatal(err)
+	}
+	err := <-term.ended
+	term.ended <- err
+	if err == nil || !strings.Contains(err.Error(), "hung up") {
+		t.Errorf("error = %v", err)
+	}
+	if got := address(t); got != "" {
+		t.Errorf("the unconfirmed address %s stayed", got)
+	}
+}
+
 // card makes the network interface that is configured.
 func card(t *testing.T) {
 	t.Helper()

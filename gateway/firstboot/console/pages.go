@@ -89,12 +89,12 @@ func (c *console) back() {
 
 // show brings a new report to the screen.
 func (c *console) show(r status.Report) {
+	r.Clock = c.clock
 	c.report = r
 	_, _, width, _ := c.status.GetInnerRect()
 	if text := r.Text(width); text != c.status.GetText(false) {
 		c.status.SetText(text)
 	}
-	c.countDown()
 }
 
 // form makes an empty form with a heading.

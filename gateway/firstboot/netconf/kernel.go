@@ -1,12 +1,14 @@
 package netconf
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -16,6 +18,32 @@ import (
 )
 
 const netlinkLimit = 5 * time.Second // for each answer of the kernel
+
+// WaitForLink waits until there is a network card and it has its final name: at
+// boot its driver may come late, and udev calls it something else. It gives up
+// after half a minute; what comes then says what is missing.
+func (s *System) WaitForLink(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, linkLimit)
+	defer cancel()
+	tick := time.NewTicker(linkEvery)
+	defer tick.Stop()
+	for !s.linkIsThere() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *System) linkIsThere() bool {
+	name, err := s.FindLink()
+	if err != nil {
+		return false
+	}
+	l, err := net.InterfaceByName(name)
+	return err == nil && (!s.runs(udevRuns) || s.runs(udevKnows+strconv.Itoa(l.Index)))
+}
 
 // FindLink is the name of the interface that is configured.
 func (s *System) FindLink() (string, error) {

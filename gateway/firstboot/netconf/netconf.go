@@ -23,7 +23,11 @@ import (
 	"github.com/openpf9/openpf9/gateway/firstboot/settings"
 )
 
-const programLimit = 20 * time.Second // for networkctl and systemctl
+const (
+	programLimit = 20 * time.Second // for networkctl and systemctl
+	linkLimit    = 30 * time.Second // for a driver at boot
+	linkEvery    = 100 * time.Millisecond
+)
 
 // System is what is configured. The zero value is this machine.
 type System struct {
@@ -43,6 +47,8 @@ const (
 
 	networkdRuns  = "/run/systemd/netif"
 	timesyncdRuns = "/run/systemd/timesync"
+	udevRuns      = "/run/udev/control"
+	udevKnows     = "/run/udev/data/n" // and the link's index
 )
 
 func (s *System) log() *slog.Logger {

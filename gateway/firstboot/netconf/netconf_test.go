@@ -1,13 +1,17 @@
 package netconf
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
@@ -275,6 +279,30 @@ func TestApplyTellsTheServices(t *testing.T) {
 	if _, err := s.Apply(t.Context(), settings.Settings{}); err == nil || !strings.Contains(err.Error(), "no bus") {
 		t.Errorf("error = %v, want networkctl's", err)
 	}
+}
+
+func TestWaitForLinkWaitsForTheDriverAndItsName(t *testing.T) {
+	s := machine(t)
+	l, err := netlink.LinkByName(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, udevRuns, "")
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if s.WaitForLink(ctx); ctx.Err() == nil {
+		t.Error("udev has not named the link yet")
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { put(t, s, udevKnows+strconv.Itoa(l.Attrs().Index), "I:1") })
+	if s.WaitForLink(t.Context()); !s.linkIsThere() {
+		t.Error("it did not wait")
+	}
+	none := &System{Root: s.Root, Link: "pf9none0"}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	none.WaitForLink(ended) // returns
 }
 
 func TestApplyNamesWhatIsMissing(t *testing.T) {

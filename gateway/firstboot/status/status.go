@@ -73,13 +73,19 @@ type Report struct {
 	Expires     time.Time
 	DiskFree    uint64 // bytes
 	DiskTotal   uint64
-	Skew        time.Duration // our clock is ahead of the deployment unit's
-	SkewKnown   bool
+	Clock       Clock
 	Problems    []string
 }
 
-// Collect looks at everything. It takes no longer than a few seconds, and a
-// part that fails leaves the others alone.
+// Clock compares our clock with the deployment unit's.
+type Clock struct {
+	Skew    time.Duration // that ours is ahead
+	Known   bool
+	Problem string // why it is not known, or what is wrong with it
+}
+
+// Collect looks at everything. Without a probe it takes no longer than a few
+// seconds. A part that fails leaves the others alone.
 func Collect(ctx context.Context, o Options) Report {
 	r := Report{At: time.Now()}
 	add := func(err error) {
@@ -96,8 +102,8 @@ func Collect(ctx context.Context, o Options) Report {
 	add(r.certificate(o.Paths.Cert))
 	add(r.disk(o.Store.Dir))
 	r.daemon(ctx, o.Socket)
-	if o.Probe && r.Settings.DU != "" {
-		add(r.skew(ctx, o))
+	if o.Probe {
+		r.Clock = LookAtClock(ctx, o, r.Settings)
 	}
 	return r
 }
@@ -229,15 +235,19 @@ func get(ctx context.Context, client *http.Client, path string, out any) error {
 	return json.NewDecoder(io.LimitReader(resp.Body, answerBytes)).Decode(out)
 }
 
-// skew asks the deployment unit what time it is.
-func (r *Report) skew(ctx context.Context, o Options) error {
-	a, err := reach.Unit{URL: r.Settings.DU, Pin: reach.PinOf(o.Paths.CA, r.Settings.Pin), Proxy: r.Settings.ProxyURL()}.Ask(ctx)
+// LookAtClock asks the deployment unit of the settings what time it is. If it
+// does not answer that takes half a minute.
+func LookAtClock(ctx context.Context, o Options, s settings.Settings) Clock {
+	if s.DU == "" {
+		return Clock{}
+	}
+	a, err := reach.Unit{URL: s.DU, Pin: reach.PinOf(o.Paths.CA, s.Pin), Proxy: s.ProxyURL()}.Ask(ctx)
+	c := Clock{Skew: a.Skew, Known: !a.Date.IsZero()}
+	if err == nil {
+		err = a.CheckSkew()
+	}
 	if err != nil {
-		return err
+		c.Problem = err.Error()
 	}
-	r.Skew, r.SkewKnown = a.Skew, !a.Date.IsZero()
-	if r.SkewKnown {
-		return a.CheckSkew()
-	}
-	return nil
+	return c
 }

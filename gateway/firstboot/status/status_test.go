@@ -37,7 +37,7 @@ func full() Report {
 			{Name: "vc2\x1b[2J", State: "degraded", Problem: "the password has expired"},
 		},
 		Fingerprint: strings.TrimSuffix(strings.Repeat("CD:", 32), ":"), Expires: at.Add(30 * 24 * time.Hour),
-		DiskFree: 1 << 30, DiskTotal: 2 << 30, Skew: -90 * time.Second, SkewKnown: true,
+		DiskFree: 1 << 30, DiskTotal: 2 << 30, Clock: Clock{Skew: -90 * time.Second, Known: true},
 		Problems: []string{`gw.ntp "x/y": it is neither a name nor an address; write names or addresses of NTP servers, separated by commas`},
 	}
 }

@@ -26,7 +26,7 @@ func (r Report) Text(width int) string {
 	r.cloud(p)
 	p.gap()
 	r.vcenters(p)
-	if len(r.Problems) > 0 || r.AgentError != "" {
+	if len(r.Problems) > 0 || r.AgentError != "" || r.Clock.Problem != "" {
 		p.gap()
 		r.problems(p)
 	}
@@ -49,8 +49,8 @@ func (r Report) machine(p *page) {
 		p.line("disk", fmt.Sprintf("%s free of %s", kindtable.Size(r.DiskFree), kindtable.Size(r.DiskTotal)))
 	}
 	clock := r.At.UTC().Format(time.DateTime) + " UTC"
-	if r.SkewKnown {
-		clock += ", " + skewText(r.Skew)
+	if r.Clock.Known {
+		clock += ", " + skewText(r.Clock.Skew)
 	}
 	p.line("clock", clock)
 }
@@ -139,6 +139,9 @@ func after(s string) string {
 func (r Report) problems(p *page) {
 	if r.AgentError != "" {
 		p.line("problem", "the daemon: "+r.AgentError)
+	}
+	if r.Clock.Problem != "" {
+		p.line("problem", r.Clock.Problem)
 	}
 	for _, text := range r.Problems {
 		p.line("problem", text)
