@@ -360,11 +360,13 @@ func TestAHiddenPasswordOfTheProxyStays(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	term.typeAddress("192.0.2.10/24")
-	term.see("Changed: gw.ip.")
+	term.press(tcell.KeyF2)
+	term.see("http://u:xxxxx@192.0.2.3:3128")
 	if strings.Contains(term.text(), "hush") {
 		t.Errorf("the screen shows a password:\n%s", term.text())
 	}
+	term.typeAddress("192.0.2.10/24")
+	term.see("Changed: gw.ip.")
 	term.press(tcell.KeyEnter)
 	term.see("The change was kept")
 	st, err := term.o.Boot.Store().Load()

@@ -111,6 +111,7 @@ func TestChangeIsRolledBackWithoutAnAnswer(t *testing.T) {
 
 func TestChangeIsRolledBackWhenTheConsoleCloses(t *testing.T) {
 	c, before := changer(t)
+	_, log := services(t, c.System)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	c.Answers = func(context.Context, settings.Settings) (string, error) {
@@ -121,6 +122,9 @@ func TestChangeIsRolledBackWhenTheConsoleCloses(t *testing.T) {
 		t.Fatalf("%+v, %v", out, err)
 	}
 	wantBefore(t, c, before, "closed")
+	if b, err := os.ReadFile(log); err != nil || strings.Count(string(b), "networkctl reload\n") != 2 {
+		t.Errorf("called %q, %v, want two reloads", b, err)
+	}
 }
 
 func TestChangeThatCannotBeAppliedIsRolledBack(t *testing.T) {

@@ -247,10 +247,12 @@ func TestApplyKeepsWhatComesByItself(t *testing.T) {
 	wantState(t, "192.0.2.5/24", "2001:db8::100/64")
 }
 
-func TestApplyTellsTheServices(t *testing.T) {
-	s := machine(t)
-	bin := t.TempDir()
-	log := filepath.Join(bin, "log")
+// services pretends that systemd's run, and returns where their programs are,
+// and where those write how they were called.
+func services(t *testing.T, s *System) (bin, log string) {
+	t.Helper()
+	bin = t.TempDir()
+	log = filepath.Join(bin, "log")
 	for _, name := range []string{"networkctl", "systemctl"} {
 		script := fmt.Sprintf("#!/bin/sh\necho %s \"$@\" >>%s\n", name, log)
 		if err := os.WriteFile(filepath.Join(bin, name), []byte(script), 0o700); err != nil {
@@ -263,6 +265,12 @@ func TestApplyTellsTheServices(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	return bin, log
+}
+
+func TestApplyTellsTheServices(t *testing.T) {
+	s := machine(t)
+	bin, log := services(t, s)
 	want := with(t, settings.KeyIP, "192.0.2.10/24", settings.KeyNTP, "192.0.2.9")
 	apply(t, s, want)
 	apply(t, s, want)
