@@ -31,7 +31,7 @@ import (
 type Options struct {
 	Root  string // before all paths; empty: /
 	Etc   string // "/etc/pf9"
-	State string // "/var/lib/pf9/gateway"
+	State string // "/var/lib/pf9/appliance", root's alone, unlike the daemon's
 	// Config is the daemon's file, beside which enrolment writes the deployment
 	// unit's address; "/etc/pf9/gateway.conf".
 	Config string
@@ -53,7 +53,7 @@ func (o Options) withDefaults() Options {
 		value string
 	}{
 		{&o.Etc, "/etc/pf9"},
-		{&o.State, "/var/lib/pf9/gateway"},
+		{&o.State, "/var/lib/pf9/appliance"},
 		{&o.Config, "/etc/pf9/gateway.conf"},
 		{&o.Socket, "/run/pf9-gateway/agent.sock"},
 	} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -23,6 +24,7 @@ import (
 	"github.com/openpf9/openpf9/gateway/firstboot/pairing"
 	"github.com/openpf9/openpf9/gateway/firstboot/settings"
 	"github.com/openpf9/openpf9/gateway/firstboot/status"
+	"github.com/openpf9/openpf9/internal/eventually"
 )
 
 const link = "pf9eth0"
@@ -153,17 +155,12 @@ func (term *terminal) gone(what string) {
 
 func (term *terminal) wait(what string, ok func(string) bool, words []string) {
 	term.t.Helper()
-	ctx, cancel := context.WithTimeout(term.t.Context(), 30*time.Second)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ok(term.text()) {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			term.t.Fatalf("%s %q; the screen is:\n%s", what, words, term.text())
+	eventually.Nil(term.t, func() error {
+		if text := term.text(); !ok(text) {
+			return fmt.Errorf("%s %q; the screen is:\n%s", what, words, text)
 		}
-	}
+		return nil
+	})
 }
 
 func (term *terminal) press(keys ...tcell.Key) {

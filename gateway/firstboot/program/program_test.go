@@ -3,6 +3,7 @@ package program_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/openpf9/openpf9/gateway/firstboot/program"
+	"github.com/openpf9/openpf9/internal/eventually"
 )
 
 func TestRun(t *testing.T) {
@@ -60,19 +62,13 @@ func TestRunEndsWithItsChildren(t *testing.T) {
 	if err != nil {
 		t.Skip("the machine was too busy for the script to begin")
 	}
-	wait, done := context.WithTimeout(t.Context(), 10*time.Second)
-	defer done()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for alive := true; alive; {
+	eventually.Nil(t, func() error {
 		state, err := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/stat")
-		alive = err == nil && !strings.Contains(string(state), ") Z ")
-		select {
-		case <-tick.C:
-		case <-wait.Done():
-			t.Fatalf("the grandchild lives: %s", state)
+		if err == nil && !strings.Contains(string(state), ") Z ") {
+			return fmt.Errorf("the grandchild lives: %s", state)
 		}
-	}
+		return nil
+	})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := program.Run(ctx, time.Second, "/bin/sh", "-c", "sleep 1000"); !errors.Is(err, context.Canceled) {
