@@ -36,6 +36,7 @@ type guest struct {
 	done   chan struct{} // closed when run has returned
 	insist chan struct{} // has one when a person wants news now
 	doubts chan struct{} // has one when the sink does not believe the last list
+	retry  chan struct{} // has one when the cause of a failure may be gone
 
 	// Of run's goroutine, on which a session calls back, too.
 	status   wire.SourceStatus
@@ -56,7 +57,7 @@ func newGuest(h *Host, s Settings) *guest {
 	}
 	g := &guest{
 		host: h, set: s, log: h.log.With("plugin", s.Name),
-		done: make(chan struct{}), insist: make(chan struct{}, 1), doubts: make(chan struct{}, 1),
+		done: make(chan struct{}), insist: make(chan struct{}, 1), doubts: make(chan struct{}, 1), retry: make(chan struct{}, 1),
 	}
 	now := time.Now().UTC()
 	g.status = wire.SourceStatus{Name: s.Name, State: discovery.Starting, Since: now}
@@ -68,6 +69,10 @@ func newGuest(h *Host, s Settings) *guest {
 func (g *guest) run(ctx context.Context) {
 	g.show()
 	for failures := 0; ; {
+		select {
+		case <-g.retry: // it is what this is
+		default:
+		}
 		err := g.session(ctx)
 		if ctx.Err() != nil {
 			return
@@ -81,6 +86,8 @@ func (g *guest) run(ctx context.Context) {
 		select {
 		case <-again.C:
 		case <-g.insist:
+			again.Stop()
+		case <-g.retry:
 			again.Stop()
 		case <-ctx.Done():
 			again.Stop()

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/openpf9/openpf9/agent/mirror"
@@ -234,4 +235,23 @@ func TestPluginThatIsNotInstalled(t *testing.T) {
 	if st := r.status("absent"); st.Name != "" {
 		t.Errorf("a plugin that is not wanted any more is there: %+v", st)
 	}
+}
+
+// Whoever reloads the agent has perhaps done something about what failed.
+func TestSetEndsTheWaitAfterFailures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		wish := []Settings{{Name: "absent"}}
+		r.run(wish...)
+		time.Sleep(5 * time.Hour) // of the bubble's time
+		if st := r.status("absent"); !strings.Contains(st.Reason, "tried every 30m") {
+			t.Fatalf("after many failures it is %+v", st)
+		}
+		r.manifest("absent", hostileplugin.GoodKind)
+		r.host.Set(wish)
+		synctest.Wait()
+		if st := r.status("absent"); !strings.Contains(st.Reason, "the plugin's socket is not there") {
+			t.Errorf("it was not tried at once: %+v", st)
+		}
+	})
 }

@@ -121,7 +121,8 @@ func (h *Host) Run(ctx context.Context, initial []Settings) error {
 	}
 }
 
-// Set changes which plugins run. Those whose settings stay go on untouched.
+// Set changes which plugins run. Those whose settings stay go on untouched, but
+// wait no longer if they have failed: something was done about it perhaps.
 func (h *Host) Set(settings []Settings) {
 	for {
 		select {
@@ -165,8 +166,14 @@ func (h *Host) reconcile(ctx context.Context, settings []Settings) {
 		}
 	}
 	for name, s := range wanted {
-		if h.guests[name] == nil {
+		g := h.guests[name]
+		if g == nil {
 			h.start(ctx, s)
+			continue
+		}
+		select {
+		case g.retry <- struct{}{}:
+		default:
 		}
 	}
 }
