@@ -103,7 +103,7 @@ func pluginEnable(ctx context.Context, c *command) error {
 		}
 	}
 	if switched(conf, name) {
-		if err := pluginhost.Systemctl(ctx, "enable", "--now", pluginhost.UnitName(name)+".socket"); err != nil {
+		if err := pluginhost.StartUnits(ctx, name); err != nil {
 			return err
 		}
 	}
@@ -125,23 +125,25 @@ func pluginDisable(ctx context.Context, c *command) error {
 	if err != nil {
 		return err
 	}
+	if err := (&pluginhost.Settings{Name: name}).Validate(); err != nil {
+		return err
+	}
 	if err := os.Remove(c.dropIn(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	if err := c.setEnabled(name, false); err != nil { // another file enables it
 		return err
 	}
-	if err := c.tellAgent(ctx); err != nil {
-		return err
-	}
 	conf, err := c.load()
 	if err != nil {
 		return err
 	}
-	if switched(conf, name) {
-		if err := pluginhost.Systemctl(ctx, "disable", "--now", pluginhost.UnitName(name)+".socket"); err != nil {
-			return err
-		}
+	err = c.tellAgent(ctx)
+	if switched(conf, name) { // also if the agent does not listen to reason
+		err = errors.Join(err, pluginhost.StopUnits(ctx, name))
+	}
+	if err != nil {
+		return err
 	}
 	fmt.Fprintln(c.out, name, "is disabled; what it listed is gone from the inventory")
 	return nil

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -135,6 +138,86 @@ func TestPluginIsTried(t *testing.T) {
 	if err := pluginRun(t.Context(), c); err == nil || !strings.Contains(err.Error(), "no-duplicate-ids") {
 		t.Errorf("run of a plugin that breaks a rule: %v", err)
 	}
+}
+
+// Whoever of the two comes first listens.
+func TestPluginIsAttached(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, listens := range map[string]bool{"it listens": true, "it connects": false} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			config, socket := filepath.Join(dir, "config"), filepath.Join(dir, "socket")
+			if err := os.WriteFile(filepath.Join(dir, "thing"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(config, fmt.Appendf(nil, `{"dir":%q}`, dir), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			connect := func() (net.Conn, error) { return connectSoon(ctx, socket) }
+			if listens {
+				l, err := net.Listen("unix", socket)
+				if err != nil {
+					t.Fatal(err)
+				}
+				context.AfterFunc(ctx, func() { _ = l.Close() })
+				connect = l.Accept
+			}
+			var wg sync.WaitGroup
+			defer func() { cancel(); wg.Wait() }()
+			wg.Go(func() {
+				if err := serveOn(ctx, connect, self, "be", "good"); err != nil {
+					t.Error(err)
+					cancel()
+				}
+			})
+			out := &until{want: "com.example.thing  thing", met: cancel}
+			c := &command{program: hostAgent, name: "plugin attach", args: []string{"--config", config, socket}, out: out, errs: out}
+			if err := pluginAttach(ctx, c); ctx.Err() != context.Canceled || !strings.Contains(out.all.String(), out.want) {
+				t.Errorf("attach: %v\n%s", err, &out.all)
+			}
+		})
+	}
+}
+
+// connectSoon connects with a socket as soon as somebody listens.
+func connectSoon(ctx context.Context, socket string) (net.Conn, error) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+		if err == nil {
+			return conn, nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
+// serveOn runs a plugin to its end with a connection as its standard input.
+func serveOn(ctx context.Context, connect func() (net.Conn, error), program string, args ...string) error {
+	conn, err := connect()
+	if err != nil {
+		return err
+	}
+	stdin, err := conn.(*net.UnixConn).File()
+	if err != nil {
+		return err
+	}
+	defer stdin.Close()
+	if err := conn.Close(); err != nil { // the file is another descriptor
+		return err
+	}
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), program, args...)
+	cmd.Stdin = stdin
+	return cmd.Run()
 }
 
 // until is a writer that waits for a text.

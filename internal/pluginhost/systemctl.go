@@ -2,6 +2,7 @@ package pluginhost
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -18,8 +19,26 @@ func Booted() bool {
 	return err == nil && info.IsDir()
 }
 
-// Systemctl runs systemctl, for the command line.
-func Systemctl(ctx context.Context, args ...string) error {
+// StartUnits lets systemd listen for the agent on a plugin's socket, now and
+// after each boot.
+func StartUnits(ctx context.Context, plugin string) error {
+	return systemctl(ctx, "enable", "--now", UnitName(plugin)+".socket")
+}
+
+// StopUnits undoes StartUnits, and ends what runs of the plugin, by force if it
+// does not leave. It is no error if the units are not there.
+func StopUnits(ctx context.Context, plugin string) error {
+	socket, instances := UnitName(plugin)+".socket", UnitName(plugin)+"@*.service"
+	// disable refuses units whose files have gone, and stop those that it does
+	// not know; a pattern may match nothing.
+	var errs error
+	if systemctl(ctx, "cat", socket) == nil {
+		errs = systemctl(ctx, "disable", socket)
+	}
+	return errors.Join(errs, systemctl(ctx, "stop", UnitName(plugin)+"[.]socket", instances))
+}
+
+func systemctl(ctx context.Context, args ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, systemctlTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "systemctl", args...)
