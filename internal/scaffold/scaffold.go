@@ -166,7 +166,7 @@ func (d data) fileName(template string) string {
 	switch {
 	case template == "gitignore":
 		return ".gitignore"
-	case strings.HasPrefix(template, "PACKAGE"):
+	case strings.HasPrefix(template, "PACKAGE"), strings.HasSuffix(template, ".sh"):
 		return "packaging/" + name
 	}
 	return name

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -151,6 +152,24 @@ func TestManifestFitsTheProgram(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The recipes of packages name files that are there.
+func TestPackagesFindTheirFiles(t *testing.T) {
+	named := regexp.MustCompile(`packaging/\S+`)
+	for _, lang := range languages {
+		dir := write(t, Options{Name: "disks", Lang: lang})
+		for _, recipe := range []string{"Makefile", "nfpm.yaml", "packaging/pf9-plugin-disks.spec"} {
+			for _, file := range named.FindAllString(read(t, dir, recipe), -1) {
+				read(t, dir, file)
+			}
+		}
+		for _, script := range []string{"after-install", "before-remove", "after-remove"} {
+			if file := "packaging/" + script + ".sh"; strings.Count(read(t, dir, "nfpm.yaml")+read(t, dir, "packaging/pf9-plugin-disks.spec"), file) != 2 {
+				t.Errorf("%s is not in both recipes of packages", file)
+			}
+		}
 	}
 }
 
