@@ -40,6 +40,7 @@ var bars = []bar{
 	{"cut", "the network cut in a namespace", 5 * time.Minute, cut},
 	{"plugins", "plugins that do everything wrong", 15 * time.Minute, pluginsBar},
 	{"sandbox", "a plugin under a real systemd, in a container", 10 * time.Minute, sandboxBar},
+	{"units", "agent and plugin as a real systemd's services, by command line and rpm", 10 * time.Minute, unitsBar},
 	{"swarm", "5,000 simulated hosts with 20 VMs each", 15 * time.Minute, swarmBar},
 }
 
