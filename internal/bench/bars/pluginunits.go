@@ -130,6 +130,7 @@ type installed struct {
 
 var (
 	stockPlugin = installed{"exec", "com.example.none", []string{"--kind", "com.example.none"}}
+	deafPlugin  = installed{"deaf", hostileplugin.Kind, []string{bePlugin, "deaf"}} // heeds neither its end nor SIGTERM
 	probePlugin = installed{hostileplugin.Probe, hostileplugin.ProbeKind, []string{bePlugin, hostileplugin.Probe}}
 )
 

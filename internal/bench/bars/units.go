@@ -54,6 +54,7 @@ func unitsBar(ctx context.Context, r *run) error {
 		{"plugin attach", h.attach},
 		{"upgrade of its package", h.upgrade},
 		{"plugin disable", h.disable},
+		{"plugin disable of one that does not leave", h.stubborn},
 		{"SIGKILL of the agent", h.kill},
 		{"removal of its package", h.remove},
 	} {
@@ -93,7 +94,7 @@ func (h *unitsHost) furnish(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	return furnishAgent(ctx, h.root(), h.r.box.Programs.HostAgent)
+	return errors.Join(deafPlugin.furnish(h.root(), ""), furnishAgent(ctx, h.root(), h.r.box.Programs.HostAgent))
 }
 
 // packages builds the rpms of new plugins, in both languages.

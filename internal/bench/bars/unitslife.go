@@ -209,6 +209,26 @@ func (h *unitsHost) disable(ctx context.Context) error {
 	return nil
 }
 
+// stubborn disables a plugin that only a SIGKILL ends.
+func (h *unitsHost) stubborn(ctx context.Context) error {
+	d := &unitsHost{container: h.container, plugin: &scaffolded{name: deafPlugin.name, program: "/usr/libexec/pf9-" + deafPlugin.name}}
+	if err := d.says(ctx, "plugin enable "+d.plugin.name, "is enabled"); err != nil {
+		return err
+	}
+	if err := d.becomes(ctx, "ok", ""); err != nil {
+		return err
+	}
+	if err := d.says(ctx, "plugin disable "+d.plugin.name, "is disabled"); err != nil {
+		return err
+	}
+	pids, err := d.running(ctx)
+	if err != nil {
+		return err
+	}
+	most(h.r, "  of one that leaves neither at its end nor at SIGTERM", len(pids), 0, "")
+	return nil
+}
+
 // kill kills the agent while the plugin runs. systemd starts it again.
 func (h *unitsHost) kill(ctx context.Context) error {
 	if err := h.enable(ctx); err != nil {
