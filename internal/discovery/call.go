@@ -6,14 +6,16 @@ import (
 	"fmt"
 	"io/fs"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/openpf9/openpf9/plugin"
 )
 
-// A call is one List or Get under way. Only finish reads what it fills.
+// A call is one List, Get or GetAll under way. Only finish reads what it fills.
 type call struct {
-	key   plugin.Key // to get; zero: this is a list
+	key   plugin.Key   // to get
+	keys  []plugin.Key // to get together; with neither this is a list
 	limit time.Time  // when it is given up
 	late  bool       // it was, and its answer will not count
 	ended chan error // gets one
@@ -23,7 +25,16 @@ type call struct {
 }
 
 // isList tells a list from a get.
-func (c *call) isList() bool { return c.key == plugin.Key{} }
+func (c *call) isList() bool { return c.key == plugin.Key{} && c.keys == nil }
+
+// gone returns the keys that were looked at together and are not there.
+func (c *call) gone() []plugin.Key {
+	there := make(map[plugin.Key]struct{}, len(c.resources))
+	for i := range c.resources {
+		there[c.resources[i].Key] = struct{}{}
+	}
+	return slices.DeleteFunc(c.keys, func(k plugin.Key) bool { _, ok := there[k]; return ok })
+}
 
 // begin runs f with the module's time limit in a goroutine of its own, and
 // makes a panic an error. Nothing else is begun until it has returned.
@@ -57,6 +68,13 @@ func (w *worker) beginGet(ctx context.Context, k plugin.Key) {
 			c.resources = []plugin.Resource{r}
 		}
 		return err
+	})
+}
+
+func (w *worker) beginBatch(ctx context.Context, keys []plugin.Key) {
+	c := &call{keys: keys}
+	w.begin(ctx, c, func(ctx context.Context) error {
+		return w.batch.GetAll(ctx, keys, func(r plugin.Resource) { c.resources = append(c.resources, r) })
 	})
 }
 

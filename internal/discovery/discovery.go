@@ -39,6 +39,16 @@ type Declarer interface {
 	Declares() []plugin.Kind
 }
 
+// BatchGetter is a Source that looks at many resources as cheaply as at one. What
+// it hints at is gathered for a moment and looked at together, so that it may
+// hint at thousands a second and no list is needed to keep up.
+type BatchGetter interface {
+	// GetAll calls emit once for each of the resources that is there. It
+	// returns nil only if it has looked at all of them: what it has not emitted
+	// is gone.
+	GetAll(ctx context.Context, keys []plugin.Key, emit func(plugin.Resource)) error
+}
+
 // Sink takes what modules discover. Its methods are called by one goroutine
 // per module.
 type Sink interface {
@@ -48,6 +58,9 @@ type Sink interface {
 	Declared(module string, kinds []string, declared []plugin.Kind)
 	// Got hands over one resource that was looked at alone; found false: it is gone.
 	Got(module string, k plugin.Key, r plugin.Resource, found bool)
+	// Changed hands over resources that were looked at together. Much that is
+	// gone may be doubted until the next list, which follows soon.
+	Changed(module string, kinds []string, upserts []plugin.Resource, deletes []plugin.Key)
 	// Status tells of each change in a module's health.
 	Status(st wire.SourceStatus)
 	// Removed tells that a module runs no more.

@@ -24,6 +24,8 @@ type record struct {
 	status map[string]wire.SourceStatus
 	gone   []string
 
+	batches int
+
 	declared map[string][]plugin.Kind
 }
 
@@ -48,6 +50,18 @@ func (r *record) Got(m string, k plugin.Key, _ plugin.Resource, found bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.got = append(r.got, fmt.Sprint(m, k.ID, found))
+}
+
+func (r *record) Changed(m string, _ []string, upserts []plugin.Resource, deletes []plugin.Key) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.batches++
+	for _, u := range upserts {
+		r.got = append(r.got, fmt.Sprint(m, u.ID, true))
+	}
+	for _, k := range deletes {
+		r.got = append(r.got, fmt.Sprint(m, k.ID, false))
+	}
 }
 
 func (r *record) Status(st wire.SourceStatus) {

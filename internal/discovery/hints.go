@@ -6,12 +6,16 @@ import (
 	"github.com/openpf9/openpf9/plugin"
 )
 
-// maxHints is how many keys may wait; with more, a list is cheaper.
-const maxHints = 64
+// How many keys may wait; with more, a list is cheaper.
+const (
+	maxHints = 64
+	maxBatch = 4096 // of a BatchGetter
+)
 
 // hints gathers what a module says may have changed.
 type hints struct {
-	c chan struct{} // has one when there is something
+	c    chan struct{} // has one when there is something
+	most int           // keys that may wait
 
 	mu sync.Mutex // guards the field below
 	hinted
@@ -24,11 +28,11 @@ type hinted struct {
 	keys   map[plugin.Key]struct{}
 }
 
-func newHints() *hints { return &hints{c: make(chan struct{}, 1)} }
+func newHints(most int) *hints { return &hints{c: make(chan struct{}, 1), most: most} }
 
 // add notes keys, or, with none, everything.
 func (h *hints) add(keys []plugin.Key) {
-	h.note(func() { h.merge(keys) })
+	h.note(func() { h.merge(keys, h.most) })
 }
 
 // insist asks for a list now.
@@ -55,11 +59,11 @@ func (h *hints) take() hinted {
 	return got
 }
 
-func (h *hinted) merge(keys []plugin.Key) {
+func (h *hinted) merge(keys []plugin.Key, most int) {
 	if h.all {
 		return
 	}
-	if len(keys) == 0 || len(h.keys)+len(keys) > maxHints {
+	if len(keys) == 0 || len(h.keys)+len(keys) > most {
 		h.all, h.keys = true, nil
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -19,12 +20,14 @@ const (
 	grace           = time.Second // after a time limit, before a call is given up
 	absentInterval  = time.Minute // between looks for what is not installed
 	idleLook        = time.Hour   // when there is nothing to wait for but answers
+	manyGone        = 10          // of one batch: no sink doubts so few
 )
 
 // worker runs one module. Its loop never waits for the source.
 type worker struct {
 	module Module
 	getter plugin.Getter // nil: the source has none
+	batch  BatchGetter   // likewise; it is used in the getter's place
 	sink   Sink
 	log    *slog.Logger
 	after  <-chan struct{} // closed when nothing of an earlier run is left; nil: nothing is
@@ -55,11 +58,14 @@ func newWorker(m Module, sink Sink, log *slog.Logger, after <-chan struct{}) *wo
 	now := time.Now()
 	w := &worker{
 		module: m, sink: sink, log: log, after: after,
-		done: make(chan struct{}), idle: make(chan struct{}), hints: newHints(), broken: make(chan error, 1),
+		done: make(chan struct{}), idle: make(chan struct{}), hints: newHints(maxHints), broken: make(chan error, 1),
 		gets: newBucket(getRate, getBurst), schedule: newSchedule(m.Interval, now),
 		status: wire.SourceStatus{Name: m.Name, Kinds: m.Kinds, State: Starting, Since: now.UTC()},
 	}
 	w.getter, _ = m.Source.(plugin.Getter)
+	if w.batch, _ = m.Source.(BatchGetter); w.batch != nil {
+		w.hints, w.gets = newHints(maxBatch), newBucket(batchRate, batchBurst)
+	}
 	return w
 }
 
@@ -147,22 +153,37 @@ func (w *worker) next(ctx context.Context) time.Duration {
 		w.degrade(errGivenUp)
 		return idleLook
 	}
-	for k := range w.keys {
-		delete(w.keys, k)
-		if w.gets.take(now) > 0 {
-			clear(w.keys) // a storm: one list shows it all
-			w.schedule.hint(now)
-			break
+	later := idleLook
+	switch {
+	case len(w.keys) == 0:
+	case w.batch != nil:
+		if later = w.gets.take(now); later <= 0 {
+			w.beginBatch(ctx, slices.Collect(maps.Keys(w.keys)))
+			clear(w.keys)
+			return w.call.limit.Sub(now)
 		}
+	case w.gets.take(now) > 0:
+		clear(w.keys) // a storm: one list shows it all
+		w.schedule.hint(now)
+	default:
+		k := anyOf(w.keys)
+		delete(w.keys, k)
 		w.beginGet(ctx, k)
 		return w.call.limit.Sub(now)
 	}
 	if wait := w.schedule.begin(now); wait > 0 {
-		return wait
+		return min(wait, later)
 	}
 	clear(w.keys)
 	w.beginList(ctx)
 	return w.call.limit.Sub(now)
+}
+
+func anyOf(keys map[plugin.Key]struct{}) (k plugin.Key) {
+	for k = range keys {
+		break
+	}
+	return k
 }
 
 var errGivenUp = errors.New("the module does not return")
@@ -173,7 +194,7 @@ func (w *worker) take() {
 	switch {
 	case got.urgent:
 		w.schedule.insist(time.Now())
-	case got.all || w.getter == nil || w.status.State != OK:
+	case got.all || w.getter == nil && w.batch == nil || w.status.State != OK:
 		w.schedule.hint(time.Now())
 	default:
 		for k := range got.keys {
@@ -186,7 +207,7 @@ func (w *worker) take() {
 			}
 			w.keys[k] = struct{}{}
 		}
-		if len(w.keys) > maxHints {
+		if len(w.keys) > w.hints.most {
 			clear(w.keys)
 			w.schedule.hint(time.Now())
 		}
@@ -205,14 +226,26 @@ func (w *worker) finish(err error) {
 	case c.isList():
 		w.listed(c, err, now)
 	case err != nil:
-		w.log.Debug("one resource could not be looked at, listing all", "key", c.key, "err", err)
+		w.log.Debug("what was hinted at could not be looked at, listing all", "key", c.key, "keys", len(c.keys), "err", err)
 		w.schedule.hint(now)
+	case c.keys != nil:
+		w.changed(c, now)
 	default:
 		var r plugin.Resource
 		if len(c.resources) > 0 {
 			r = c.resources[0]
 		}
 		w.sink.Got(w.module.Name, c.key, r, len(c.resources) > 0)
+	}
+}
+
+// changed hands over what was looked at together. After many losses it lists, so
+// that the sink need not take a batch's word for them.
+func (w *worker) changed(c *call, now time.Time) {
+	gone := c.gone()
+	w.sink.Changed(w.module.Name, w.module.Kinds, c.resources, gone)
+	if len(gone) > manyGone {
+		w.schedule.hint(now)
 	}
 }
 
