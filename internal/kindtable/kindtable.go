@@ -35,6 +35,13 @@ var short = map[string][]string{
 	"extension":  {inventory.KindExtension},
 	"kind":       {inventory.KindKind},
 	"plugin":     {inventory.KindPlugin},
+	"vcenter":    {inventory.KindVCenter},
+	"datacenter": {inventory.KindDatacenter},
+	"cluster":    {inventory.KindCluster},
+	"esxi":       {inventory.KindESXi},
+	"datastore":  {inventory.KindDatastore, inventory.KindDatastoreCluster},
+	"portgroup":  {inventory.KindPortGroup, inventory.KindSwitch},
+	"template":   {inventory.KindTemplate},
 	"network":    {inventory.KindLink, inventory.KindRoute, inventory.KindNetwork, inventory.KindOVSBridge},
 	"storage":    {inventory.KindFilesystem, inventory.KindDevice, inventory.KindVolumeGroup, inventory.KindPool, inventory.KindVolume},
 }

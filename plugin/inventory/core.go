@@ -8,10 +8,10 @@ import (
 
 // core is the one table of the core kinds; all that follows, the published
 // schema and the tests of the columns read it. It never changes.
-var core = []plugin.Kind{
+var core = slices.Concat([]plugin.Kind{
 	kind(KindHost, Host{}, column("OS", "os.pretty_name"), column("KERNEL", "os.kernel"), column("THREADS", "cpu.threads"), column("MEMORY", "memory_bytes"),
 		wide("MODEL", "cpu.model"), wide("VENDOR", "hardware.vendor"), wide("PRODUCT", "hardware.product")),
-	kind(KindVM, VM{}, column("VCPUS", "vcpus"), column("MEMORY", "memory_bytes"), wide("REASON", "state_reason"), wide("AUTOSTART", "autostart"), wide("HYPERVISOR", "hypervisor")),
+	kind(KindVM, VM{}, column("VCPUS", "vcpus"), column("MEMORY", "memory_bytes"), wide("REASON", "state_reason"), wide("AUTOSTART", "autostart"), wide("HYPERVISOR", "hypervisor"), wide("HOST", "host"), wide("CLUSTER", "cluster")),
 	kind(KindLink, Link{}, column("TYPE", "type"), column("ADDRESS", "addresses.0.cidr"), column("MASTER", "master"), wide("MAC", "mac"), wide("MTU", "mtu")),
 	kind(KindRoute, Route{}, column("FAMILY", "family"), column("GATEWAY", "gateway"), column("LINK", "link"), wide("SOURCE", "source"), wide("METRIC", "metric")),
 	kind(KindOVSBridge, OVSBridge{}, column("DATAPATH", "datapath_type"), wide("FAIL MODE", "fail_mode"), wide("CONTROLLER", "controllers.0")),
@@ -25,7 +25,7 @@ var core = []plugin.Kind{
 	kind(KindKind, Kind{}, column("VERSION", "version"), column("MODULE", "modules.0")),
 	kind(KindPlugin, Plugin{}, column("VERSION", "version"), column("RESOURCES", "resources"), column("RESTARTS", "restarts"), column("REASON", "state_reason"),
 		wide("RUNNER", "runner"), wide("SDK", "sdk"), wide("SHA256", "binary_sha256")),
-}
+}, vsphere)
 
 func kind(name string, spec any, columns ...plugin.Column) plugin.Kind {
 	return plugin.Kind{Name: name, Version: 1, Spec: spec, Columns: columns}

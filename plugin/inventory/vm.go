@@ -32,6 +32,18 @@ type VM struct {
 	NICs           []NIC     `json:"nics,omitempty"`
 	Console        []Console `json:"console,omitempty"`
 	Nova           *Nova     `json:"nova,omitempty"`
+
+	// Of a VM that a vCenter manages.
+
+	UUID       string     `json:"uuid,omitempty"`       // that its firmware shows
+	Host       string     `json:"host,omitempty"`       // name of the ESXi host it is on
+	Cluster    string     `json:"cluster,omitempty"`    // name
+	Path       string     `json:"path,omitempty"`       // in the inventory, "/dc/vm/folder/name"
+	Datastores []string   `json:"datastores,omitempty"` // names, sorted
+	Guest      *Guest     `json:"guest,omitempty"`
+	Snapshots  []Snapshot `json:"snapshots,omitempty"` // each after its parent
+	Warnings   []string   `json:"warnings,omitempty"`
+	VMware     *VMware    `json:"vmware,omitempty"`
 }
 
 // Disk is a disk of a VM.
