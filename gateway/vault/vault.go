@@ -33,8 +33,8 @@ import (
 // The file's form: this line, the bindings, a nonce, and what is sealed.
 const (
 	magic     = "pf9-vault 1\n"
-	markBytes = 4   // of a binding's hash
-	keyBytes  = 32  // of the key file, and of the key made from it
+	markBytes = 4  // of a binding's hash
+	keyBytes  = 32 // of the key file, and of the key made from it
 	maxFile   = 1 << 20
 	maxField  = 4096 // bytes of a user name or a password
 )

@@ -16,9 +16,9 @@ import (
 type call struct {
 	key   plugin.Key   // to get
 	keys  []plugin.Key // to get together; with neither this is a list
-	limit time.Time  // when it is given up
-	late  bool       // it was, and its answer will not count
-	ended chan error // gets one
+	limit time.Time    // when it is given up
+	late  bool         // it was, and its answer will not count
+	ended chan error   // gets one
 
 	resources []plugin.Resource // what was emitted, or the one that was found
 	declared  []plugin.Kind     // by a Declarer, after a list

@@ -1,0 +1,183 @@
+package session
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	dialLimit      = 10 * time.Second
+	handshakeLimit = 10 * time.Second
+)
+
+// CertificateError says that the server's certificate is not the pinned one.
+// Nothing was sent to the server, no account above all.
+type CertificateError struct {
+	Server string // its name in the configuration
+	Pinned string // SHA-256
+	Shown  string // SHA-256
+	Issuer string // of the shown one
+	From   time.Time
+	Until  time.Time
+}
+
+// Error names both fingerprints and what to do.
+func (e *CertificateError) Error() string {
+	return fmt.Sprintf("the certificate of %s is not the pinned one: pinned SHA-256 %s, shown %s (issued by %s, valid from %s to %s): "+
+		"compare the shown one on the server's own console, and pin it if it is right",
+		e.Server, e.Pinned, e.Shown, e.Issuer, e.From.UTC().Format(time.DateOnly), e.Until.UTC().Format(time.DateOnly))
+}
+
+// Fingerprint is a certificate's SHA-256 as pins are written and shown.
+func Fingerprint(c *x509.Certificate) string { return hash(sha256.Sum256(c.Raw)).String() }
+
+type hash [sha256.Size]byte
+
+func (h hash) String() string {
+	var b strings.Builder
+	for i, x := range h {
+		if i > 0 {
+			b.WriteByte(':')
+		}
+		fmt.Fprintf(&b, "%02X", x)
+	}
+	return b.String()
+}
+
+// parsePin reads a pin; nil: there is none.
+func parsePin(text string) (*hash, error) {
+	if text == "" {
+		return nil, nil
+	}
+	b, err := hex.DecodeString(strings.ReplaceAll(text, ":", ""))
+	if len(b) == 20 {
+		return nil, errors.New("the pin is a SHA-1 thumbprint, which can be forged: give the SHA-256 of the certificate")
+	}
+	if err != nil || len(b) != sha256.Size {
+		return nil, errors.New("the pin is no SHA-256 of a certificate: 64 hexadecimal digits, with or without colons")
+	}
+	return (*hash)(b), nil
+}
+
+// NewTransport returns a transport that accepts a certificate only if its
+// SHA-256 is pin and ca, in PEM, vouches for it; each may be empty, and if both
+// are, the system's authorities count. The broker uses it for ESXi hosts.
+func NewTransport(server, pin string, ca []byte) (*http.Transport, error) {
+	return newTransport(server, pin, ca, &lastSeen{})
+}
+
+func newTransport(server, pin string, ca []byte, seen *lastSeen) (*http.Transport, error) {
+	want, err := parsePin(pin)
+	if err != nil {
+		return nil, err
+	}
+	conf := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: server}
+	if len(ca) > 0 {
+		conf.RootCAs = x509.NewCertPool()
+		if !conf.RootCAs.AppendCertsFromPEM(ca) {
+			return nil, errors.New("the CA holds no certificate in PEM")
+		}
+	}
+	conf.InsecureSkipVerify = want != nil && len(ca) == 0 // the pin alone is checked below
+	conf.VerifyConnection = func(st tls.ConnectionState) error {
+		if len(st.PeerCertificates) == 0 {
+			return errors.New("the server shows no certificate")
+		}
+		return checkPin(server, want, st.PeerCertificates[0], seen)
+	}
+	dialer := &net.Dialer{
+		Timeout:         dialLimit,
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 4},
+	}
+	return &http.Transport{
+		DialContext: dialer.DialContext, TLSClientConfig: conf, TLSHandshakeTimeout: handshakeLimit,
+		MaxIdleConnsPerHost: 4, MaxConnsPerHost: 32, IdleConnTimeout: 90 * time.Second,
+	}, nil
+}
+
+func checkPin(server string, want *hash, leaf *x509.Certificate, seen *lastSeen) error {
+	seen.set(leaf)
+	shown := hash(sha256.Sum256(leaf.Raw))
+	if want == nil || *want == shown {
+		return nil
+	}
+	return &CertificateError{
+		Server: server, Pinned: want.String(), Shown: shown.String(),
+		Issuer: leaf.Issuer.String(), From: leaf.NotBefore, Until: leaf.NotAfter,
+	}
+}
+
+// lastSeen remembers the certificate that was shown last.
+type lastSeen struct {
+	mu   sync.Mutex // guards leaf
+	leaf *x509.Certificate
+}
+
+func (l *lastSeen) set(leaf *x509.Certificate) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.leaf = leaf
+}
+
+func (l *lastSeen) get() (fingerprint string, expires time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.leaf == nil {
+		return "", time.Time{}
+	}
+	return Fingerprint(l.leaf), l.leaf.NotAfter
+}
+
+// Probe returns the certificates that a server shows, its own first, without
+// trusting or telling it anything. It is for whoever is to compare and pin one.
+func Probe(ctx context.Context, address string) ([]*x509.Certificate, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialLimit)
+	defer cancel()
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		address = net.JoinHostPort(address, "443")
+	}
+	d := tls.Dialer{Config: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true}}
+	c, err := d.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("look at the certificate of %s: %w", address, err)
+	}
+	defer func() { _ = c.Close() }()
+	return c.(*tls.Conn).ConnectionState().PeerCertificates, nil
+}
+
+// replyLimit bounds the replies of a transport.
+type replyLimit struct{ http.RoundTripper }
+
+// RoundTrip fails the reading of a reply that is too large.
+func (r replyLimit) RoundTrip(req *http.Request) (*http.Response, error) {
+	res, err := r.RoundTripper.RoundTrip(req)
+	if err == nil {
+		res.Body = &limitedBody{ReadCloser: res.Body, left: maxReply}
+	}
+	return res, err
+}
+
+type limitedBody struct {
+	io.ReadCloser
+	left int
+}
+
+func (b *limitedBody) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, fmt.Errorf("vCenter's reply is larger than %d MiB", maxReply>>20)
+	}
+	n, err := b.ReadCloser.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
+}

@@ -1,0 +1,134 @@
+package vcenter
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/vmware/govmomi/vim25"
+	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/openpf9/openpf9/gateway/session"
+)
+
+// maxDropped bounds the properties that a vCenter may not know.
+const maxDropped = 32
+
+// collector is a property collector of ours on vCenter.
+type collector struct {
+	name    string
+	types   []collected
+	limits  timing
+	ref     types.ManagedObjectReference
+	version string // up to which everything was taken in
+}
+
+// create makes the collector and its filter. A property that this vCenter does
+// not know is left out, and noted in drop.
+func (c *collector) create(ctx context.Context, client *vim25.Client, drop map[string]bool) error {
+	ctx, cancel := context.WithTimeout(ctx, c.limits.callLimit)
+	defer cancel()
+	res, err := methods.CreatePropertyCollector(ctx, client, &types.CreatePropertyCollector{This: client.ServiceContent.PropertyCollector})
+	if err != nil {
+		return err
+	}
+	c.ref = res.Returnval
+	for {
+		_, err := methods.CreateFilter(ctx, client, &types.CreateFilter{This: c.ref, Spec: filter(client, c.types, drop)})
+		unknown, ok := session.Fault(err).(types.InvalidProperty)
+		if !ok || drop[unknown.Name] || len(drop) >= maxDropped {
+			return err
+		}
+		drop[unknown.Name] = true
+	}
+}
+
+// wait returns what has changed since the version; nil: nothing has, for so many
+// seconds. An answer that says that the session is gone is an error, in whatever
+// place it says so.
+func (c *collector) wait(ctx context.Context, client *vim25.Client, seconds int32) (*types.UpdateSet, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.limits.waitLimit)
+	defer cancel()
+	res, err := methods.WaitForUpdatesEx(ctx, client, &types.WaitForUpdatesEx{
+		This: c.ref, Version: c.version, Options: &types.WaitOptions{MaxWaitSeconds: &seconds},
+	})
+	if err != nil {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("no answer from vCenter within %v: %w", c.limits.waitLimit, err)
+		}
+		return nil, err
+	}
+	if res.Returnval == nil {
+		return nil, nil
+	}
+	for i := range res.Returnval.FilterSet {
+		f := &res.Returnval.FilterSet[i]
+		if err := missing(f.MissingSet); err != nil {
+			return nil, err
+		}
+		for j := range f.ObjectSet {
+			if err := unauthenticated(f.ObjectSet[j].MissingSet); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return res.Returnval, nil
+}
+
+// advance notes that everything up to the reply was taken in.
+func (c *collector) advance(set *types.UpdateSet) {
+	if set != nil {
+		c.version = set.Version
+	}
+}
+
+// truncated says whether the rest follows in another reply.
+func truncated(set *types.UpdateSet) bool {
+	return set != nil && set.Truncated != nil && *set.Truncated
+}
+
+// missing is an error if objects could not be looked at: they may be there.
+func missing(objects []types.MissingObject) error {
+	for _, m := range objects {
+		switch f := m.Fault.Fault.(type) {
+		case *types.NotAuthenticated:
+			return session.ErrNotAuthenticated
+		case *types.ManagedObjectNotFound: // gone while it was looked at
+		default:
+			return fmt.Errorf("vCenter does not show %s: %T (%s): give the account the role Read-only there, propagating", m.Obj.Value, f, m.Fault.LocalizedMessage)
+		}
+	}
+	return nil
+}
+
+// unauthenticated is an error if properties are missing because the session is gone.
+func unauthenticated(properties []types.MissingProperty) error {
+	for _, m := range properties {
+		if _, gone := m.Fault.Fault.(*types.NotAuthenticated); gone {
+			return session.ErrNotAuthenticated
+		}
+	}
+	return nil
+}
+
+// alive is an error unless the session is.
+func alive(ctx context.Context, client *vim25.Client, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	_, err := methods.GetCurrentTime(ctx, client)
+	return err
+}
+
+// destroy frees what an earlier pass left on vCenter, if its session still is.
+func (l leftover) destroy(ctx context.Context, c *vim25.Client, limit time.Duration) {
+	if l.client != c {
+		return // it went with its session
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for _, ref := range l.collectors {
+		// It may be gone: vCenter was started anew. The pass that follows finds out.
+		_, _ = methods.DestroyPropertyCollector(ctx, c, &types.DestroyPropertyCollector{This: ref})
+	}
+}

@@ -1,0 +1,111 @@
+package vcenter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// errUnread says that nothing was read yet, and nothing has failed either.
+var errUnread = errors.New("it is being read for the first time")
+
+// errUnwatched says that nobody listens to vCenter.
+var errUnwatched = errors.New("it is not watched")
+
+// health says whether what is known is true now.
+type health struct {
+	mu    *sync.Mutex   // guards the fields below
+	turn  chan struct{} // closed at the next change
+	ok    bool
+	ever  bool      // everything was read at least once
+	since time.Time // what is known is true since or until then
+	broke time.Time // when the trouble began
+	heard time.Time // when vCenter answered last
+	why   error     // of the trouble
+}
+
+func newHealth() health {
+	now := time.Now()
+	return health{mu: new(sync.Mutex), turn: make(chan struct{}), since: now, broke: now, why: errUnwatched}
+}
+
+// set notes the reason of trouble; nil: there is none. It says whether h has
+// turned for better or worse, and whether at least the reason is another.
+// Trouble that goes on keeps its beginning.
+func (h *health) set(why error) (turned, news bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	turned = h.ok != (why == nil)
+	news = turned || why != nil && why.Error() != h.why.Error()
+	if now := time.Now(); turned || errors.Is(h.why, errUnwatched) {
+		h.since, h.broke = now, now
+		if turned && why != nil {
+			h.since = h.heard
+		}
+	}
+	h.ok, h.why = why == nil, why
+	h.ever = h.ever || h.ok
+	close(h.turn)
+	h.turn = make(chan struct{})
+	return turned, news
+}
+
+// answered notes that vCenter has answered.
+func (h *health) answered() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.heard = time.Now()
+}
+
+// now is an error if what is known may not be true.
+func (h *health) now() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.err()
+}
+
+func (h *health) err() error {
+	switch {
+	case h.ok:
+		return nil
+	case !h.ever:
+		return fmt.Errorf("nothing is known yet, since %s: %w", h.since.UTC().Format(time.RFC3339), h.why)
+	default:
+		return fmt.Errorf("stale since %s: %w", h.since.UTC().Format(time.RFC3339), h.why)
+	}
+}
+
+// await waits for h to be well: as long as first while the first pass is under
+// way, and grace from the beginning of other trouble.
+func (h *health) await(ctx context.Context, first, grace time.Duration) error {
+	for {
+		h.mu.Lock()
+		err, turn, patience := h.err(), h.turn, grace
+		if errors.Is(h.why, errUnread) {
+			patience = first
+		}
+		left := time.Until(h.broke.Add(patience))
+		h.mu.Unlock()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err == nil || left <= 0 {
+			return err
+		}
+		late := time.NewTimer(left)
+		select {
+		case <-turn:
+		case <-late.C:
+		case <-ctx.Done():
+		}
+		late.Stop()
+	}
+}
+
+func (h *health) state() State {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return State{OK: h.ok, Since: h.since, Heard: h.heard, Problem: h.err()}
+}

@@ -1,0 +1,174 @@
+// Package vcenter discovers what a vCenter manages: VMs and templates, clusters,
+// hosts, datastores, networks and what they are in. It is for the gateway, one
+// [Source] for each vCenter. It only reads.
+//
+// Watch does the work: it reads everything once and is then told of changes, by
+// two property collectors of one session, topology first and VMs second. What
+// comes is made small at once and kept; List, Get and GetAll answer from there,
+// and with an error while vCenter cannot be heard.
+//
+// What it stands on:
+//
+//   - A session that is gone looks like an empty vCenter: the answer to a read is
+//     then no fault but every object "missing". Such an answer is an error here.
+//   - An object is deleted only when vCenter says that it left, or when a whole
+//     pass over everything, without an error and in a session that is alive
+//     afterwards, has not shown it. If much vanishes at once, it takes two passes.
+//   - The version that is waited from moves on only after what came was taken in.
+//   - A wait over a path that swallows packets blocks for ever, so each has a
+//     deadline. It is far below the idle limit of sessions, which waiting alone
+//     does not keep alive.
+//   - Filters start from the root folder: a container view sends everything again
+//     whenever one object is added.
+//   - Some properties change without a notification. They are read again every
+//     ten minutes.
+package vcenter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/openpf9/openpf9/gateway/session"
+	"github.com/openpf9/openpf9/plugin"
+	"github.com/openpf9/openpf9/plugin/inventory"
+)
+
+// timing is what tests shorten.
+type timing struct {
+	maxWait    int32         // seconds that vCenter may hold a wait
+	waitLimit  time.Duration // when a wait is given up
+	callLimit  time.Duration // likewise of any other call
+	firstList  time.Duration // for which a list waits for the first pass
+	grace      time.Duration // for which a list waits for a break to heal
+	firstRetry time.Duration // after a break
+	lastRetry  time.Duration // as longest
+	calm       time.Duration // longest after breaks that each cost a whole pass
+	healthy    time.Duration // after which earlier breaks are forgotten
+	doubt      time.Duration // before a second look at what has vanished
+	sweepEvery time.Duration // between readings of what has no notification
+}
+
+var usual = timing{
+	maxWait: 45, waitLimit: time.Minute, callLimit: 30 * time.Second,
+	firstList: 20 * time.Second, grace: 2 * time.Second,
+	firstRetry: 100 * time.Millisecond, lastRetry: 3 * time.Second, calm: 30 * time.Second, healthy: 10 * time.Second,
+	doubt: 5 * time.Second, sweepEvery: 10 * time.Minute,
+}
+
+// Options says what to discover. Session must be given.
+type Options struct {
+	// Name is the vCenter's in the configuration; empty means the session's.
+	Name string
+	// Session is the vCenter's. Watch logs in by it, and out when it ends.
+	Session *session.Session
+	// Clusters are the names, paths or managed object ids of the clusters to
+	// discover, with all that belongs to them; none: everything. A cluster that
+	// was found stays chosen when it is renamed.
+	Clusters []string
+	// InstanceUUID is what the vCenter must be; empty: what it was at first.
+	InstanceUUID string
+	// Log may be nil.
+	Log *slog.Logger
+}
+
+// Source discovers one vCenter. Make it with New. It is a plugin.Source,
+// plugin.Watcher and plugin.Getter, and looks at many resources at once.
+type Source struct {
+	opts   Options
+	log    *slog.Logger
+	store  *store
+	health health
+	time   timing
+	gate   chan struct{} // who watches holds its one place
+
+	// Of whoever holds the gate.
+	epoch uint64   // counts passes
+	old   leftover // collectors of an earlier pass
+	drop  map[string]bool
+}
+
+// New returns a source that knows nothing yet. It connects when it is watched.
+func New(o Options) *Source {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Name == "" {
+		o.Name = o.Session.Name()
+	}
+	return &Source{
+		opts: o, log: o.Log.With("vcenter", o.Name), store: newStore(o.Clusters), time: usual,
+		health: newHealth(), gate: make(chan struct{}, 1), drop: make(map[string]bool),
+	}
+}
+
+// Module is the name that the source's module should have.
+func (s *Source) Module() string { return "vcenter-" + s.opts.Name }
+
+// Kinds are all kinds that a source may list.
+func Kinds() []string {
+	return []string{
+		inventory.KindVM, inventory.KindTemplate, inventory.KindVCenter, inventory.KindDatacenter, inventory.KindFolder,
+		inventory.KindCluster, inventory.KindESXi, inventory.KindResourcePool, inventory.KindDatastore,
+		inventory.KindDatastoreCluster, inventory.KindPortGroup, inventory.KindSwitch,
+	}
+}
+
+// List emits everything, or says since when and why it is not known. It waits a
+// little for the first pass, and for a break that may heal at once.
+func (s *Source) List(ctx context.Context, emit func(plugin.Resource)) error {
+	if err := s.health.await(ctx, s.time.firstList, s.time.grace); err != nil {
+		return s.describe(err)
+	}
+	for _, r := range s.store.all() {
+		emit(r)
+	}
+	return ctx.Err()
+}
+
+// Get returns one resource as it is known.
+func (s *Source) Get(ctx context.Context, k plugin.Key) (r plugin.Resource, found bool, err error) {
+	err = s.GetAll(ctx, []plugin.Key{k}, func(got plugin.Resource) { r, found = got, true })
+	return r, found, err
+}
+
+// GetAll emits those resources that are there.
+func (s *Source) GetAll(ctx context.Context, keys []plugin.Key, emit func(plugin.Resource)) error {
+	if err := errors.Join(ctx.Err(), s.health.now()); err != nil {
+		return s.describe(err)
+	}
+	for _, r := range s.store.some(keys) {
+		emit(r)
+	}
+	return nil
+}
+
+func (s *Source) describe(err error) error {
+	return fmt.Errorf("vCenter %s: %w", s.opts.Name, err)
+}
+
+// State is how the discovery is, for whoever shows it.
+type State struct {
+	OK       bool
+	Since    time.Time      // of OK or of the trouble
+	Heard    time.Time      // when vCenter answered last; zero: never
+	Problem  error          // nil: none
+	Objects  map[string]int // by kind
+	Instance string         // vCenter's instance UUID; empty: not known yet
+}
+
+// State tells how the discovery is.
+func (s *Source) State() State {
+	st := s.health.state()
+	st.Objects, st.Instance = s.store.counts()
+	return st
+}
+
+// Lookup returns what is known of a managed object, whether it is in the chosen
+// clusters or not, and false if there is no such object.
+func (s *Source) Lookup(moref string) (Object, bool) { return s.store.lookup(moref) }
+
+// Objects returns all managed objects, in no order.
+func (s *Source) Objects() []Object { return s.store.objectsNow() }
