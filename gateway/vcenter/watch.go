@@ -200,22 +200,24 @@ func (p *pass) follow(ctx context.Context, changed func(...plugin.Key)) error {
 // loop follows one collector.
 func (p *pass) loop(ctx context.Context, c *collector, changed func(...plugin.Key)) error {
 	var left []string // of replies that go on
-	for {
-		set, err := c.wait(ctx, p.client, p.s.time.maxWait)
+	for more := false; ; {
+		seconds := p.s.time.maxWait
+		if more {
+			seconds = 0
+		}
+		set, err := c.wait(ctx, p.client, seconds)
 		if err != nil {
 			return fmt.Errorf("follow %s: %w", c.name, err)
 		}
 		p.s.health.answered()
-		if set == nil {
-			continue
-		}
 		keys, gone := p.s.store.change(p.epoch, set)
-		if left = append(left, gone...); !truncated(set) {
-			more, err := p.s.store.remove(left)
+		left = append(left, gone...)
+		if more = truncated(set); !more {
+			removed, err := p.s.store.remove(left)
 			if err != nil {
 				return fmt.Errorf("follow %s: %w", c.name, err)
 			}
-			keys, left = append(keys, more...), nil
+			keys, left = append(keys, removed...), nil
 		}
 		c.advance(set)
 		if len(keys) > 0 {

@@ -184,6 +184,11 @@ func (s *Server) waitForUpdates(c *call) ([]byte, error) {
 	if req.Options != nil && req.Options.MaxWaitSeconds != nil {
 		longest = time.Duration(*req.Options.MaxWaitSeconds) * time.Second
 	}
+	if longest > 0 {
+		s.mu.Lock()
+		s.counts.Waits++
+		s.mu.Unlock()
+	}
 	late := time.NewTimer(longest)
 	defer late.Stop()
 	for first := true; ; first = false {

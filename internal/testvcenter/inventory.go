@@ -71,7 +71,7 @@ func (v *inventory) next(k *collector) (updates []types.ObjectUpdate, more bool)
 			}
 		}
 	}
-	return updates, len(k.initial) > 0 || len(updates) == pageSize
+	return updates, len(k.initial) > 0 || k.seen < len(v.log)
 }
 
 func (v *inventory) update(_ *collector, o *object, kind types.ObjectUpdateKind, paths []string) types.ObjectUpdate {

@@ -11,8 +11,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -56,6 +55,7 @@ type Server struct {
 // Counts are what the server was asked.
 type Counts struct {
 	Calls         int
+	Waits         int // among them, those that may be held
 	Logins        int
 	Refused       int // logins
 	BytesOut      int
@@ -98,7 +98,7 @@ func Start(o Options) (*Server, error) {
 	s.inventory.fill(o)
 	s.proxy = newProxy(front, back.Addr().String())
 	s.http = &http.Server{
-		Handler: http.HandlerFunc(s.serve), ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0),
+		Handler: http.HandlerFunc(s.serve), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
 		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return s.cert.Load(), nil
 		}},
