@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -162,10 +163,48 @@ type replyLimit struct{ http.RoundTripper }
 // RoundTrip fails the reading of a reply that is too large.
 func (r replyLimit) RoundTrip(req *http.Request) (*http.Response, error) {
 	res, err := r.RoundTripper.RoundTrip(req)
-	if err == nil {
-		res.Body = &limitedBody{ReadCloser: res.Body, left: maxReply}
+	if err != nil {
+		return nil, err
 	}
-	return res, err
+	body := &limitedBody{ReadCloser: res.Body, left: maxReply}
+	res.Body = body
+	if f, ok := req.Context().Value(rewrite{}).(func([]byte) []byte); ok {
+		whole := replies.Get().(*bytes.Buffer)
+		whole.Reset()
+		_, err := whole.ReadFrom(body)
+		_ = body.Close()
+		if err != nil {
+			return nil, fmt.Errorf("read vCenter's reply: %w", err)
+		}
+		res.Body = &wholeBody{Reader: bytes.NewReader(f(whole.Bytes())), buffer: whole}
+	}
+	return res, nil
+}
+
+// replies are buffers for whole replies.
+var replies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// wholeBody is a reply that was read whole.
+type wholeBody struct {
+	*bytes.Reader
+	buffer *bytes.Buffer
+}
+
+// Close lets the next reply have the buffer.
+func (b *wholeBody) Close() error {
+	if b.buffer != nil {
+		replies.Put(b.buffer)
+		b.buffer = nil
+	}
+	return nil
+}
+
+type rewrite struct{}
+
+// Rewriting returns a context of calls whose replies f may change before they are
+// decoded, in place if it likes. It keeps nothing of them.
+func Rewriting(ctx context.Context, f func(reply []byte) []byte) context.Context {
+	return context.WithValue(ctx, rewrite{}, f)
 }
 
 type limitedBody struct {

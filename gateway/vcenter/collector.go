@@ -50,6 +50,14 @@ func (c *collector) create(ctx context.Context, client *vim25.Client, drop map[s
 func (c *collector) wait(ctx context.Context, client *vim25.Client, seconds int32) (*types.UpdateSet, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.limits.waitLimit)
 	defer cancel()
+	var set *types.UpdateSet
+	scanned := false
+	ctx = session.Rewriting(ctx, func(reply []byte) []byte {
+		if set, scanned = scanReply(reply); scanned {
+			return emptyReply
+		}
+		return reply
+	})
 	res, err := methods.WaitForUpdatesEx(ctx, client, &types.WaitForUpdatesEx{
 		This: c.ref, Version: c.version, Options: &types.WaitOptions{MaxWaitSeconds: &seconds},
 	})
@@ -59,21 +67,29 @@ func (c *collector) wait(ctx context.Context, client *vim25.Client, seconds int3
 		}
 		return nil, err
 	}
-	if res.Returnval == nil {
-		return nil, nil
+	if !scanned {
+		set = res.Returnval
 	}
-	for i := range res.Returnval.FilterSet {
-		f := &res.Returnval.FilterSet[i]
+	return set, seen(set)
+}
+
+// seen is an error if something was not.
+func seen(set *types.UpdateSet) error {
+	if set == nil {
+		return nil
+	}
+	for i := range set.FilterSet {
+		f := &set.FilterSet[i]
 		if err := missing(f.MissingSet); err != nil {
-			return nil, err
+			return err
 		}
 		for j := range f.ObjectSet {
 			if err := unauthenticated(f.ObjectSet[j].MissingSet); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
-	return res.Returnval, nil
+	return nil
 }
 
 // advance notes that everything up to the reply was taken in.

@@ -2,140 +2,256 @@ package vcenter
 
 import (
 	"fmt"
+	"reflect"
 
 	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/openpf9/openpf9/plugin/inventory"
 )
 
-// bus is a controller that disks hang from.
-type bus struct {
-	kind   string // "scsi", "sata", "ide", "nvme"
-	number int32
+// device is what of a VM's device is looked at, of whatever type. Most of what
+// vCenter says of a VM is its devices, so the scanner reads them into this
+// directly; see [scanner.devices].
+type device struct {
+	typ        string // "VirtualDisk", ...
+	label      string // "Hard disk 1"
+	key        int32
+	controller int32 // key
+	unit       int32
+	bus        int32 // number of a controller
+	capacity   int64 // bytes
+	capacityKB int64
+	mac        string
+
+	backing string // its type
+	file    string
+	mode    string // of a disk
+	network string // id or key of what an interface is attached to
+	named   string // network's or device's name
 }
 
-// setDevices takes the disks and interfaces from a VM's devices.
-func (f *vmFact) setDevices(devices []types.BaseVirtualDevice) {
-	buses := make(map[int32]bus)
-	for _, d := range devices {
-		if c, ok := d.(types.BaseVirtualController); ok {
-			at := c.GetVirtualController()
-			buses[at.Key] = bus{busKind(d), at.BusNumber}
+// buses are the controllers that disks hang from, and how their places are named.
+var buses = map[string]string{
+	"ParaVirtualSCSIController": "scsi", "VirtualLsiLogicController": "scsi", "VirtualLsiLogicSASController": "scsi",
+	"VirtualBusLogicController": "scsi", "VirtualSCSIController": "scsi", "VirtualAHCIController": "sata", "VirtualSATAController": "sata",
+	"VirtualIDEController": "ide", "VirtualNVMEController": "nvme",
+}
+
+// models are the network interfaces.
+var models = map[string]string{
+	"VirtualVmxnet3": "vmxnet3", "VirtualVmxnet3Vrdma": "vmxnet3vrdma", "VirtualVmxnet2": "vmxnet2", "VirtualVmxnet": "vmxnet",
+	"VirtualE1000": "e1000", "VirtualE1000e": "e1000e", "VirtualPCNet32": "pcnet32", "VirtualSriovEthernetCard": "sriov", "VirtualEthernetCard": "",
+}
+
+const (
+	typeDisk  = "VirtualDisk"
+	typeCdrom = "VirtualCdrom"
+
+	backedByNetwork = "VirtualEthernetCardNetworkBackingInfo"
+	backedByPort    = "VirtualEthernetCardDistributedVirtualPortBackingInfo"
+	backedByOpaque  = "VirtualEthernetCardOpaqueNetworkBackingInfo"
+)
+
+// lookedAt says whether devices of a type are.
+func lookedAt(typ string) bool {
+	_, bus := buses[typ]
+	_, card := models[typ]
+	return bus || card || typ == typeDisk || typ == typeCdrom
+}
+
+// setDevices takes a VM's disks and interfaces.
+func (f *vmFact) setDevices(devices []device) {
+	at := make(map[int32]*device)
+	for i := range devices {
+		if _, ok := buses[devices[i].typ]; ok {
+			at[devices[i].key] = &devices[i]
 		}
 	}
-	f.spec.Disks, f.spec.NICs, f.attached = nil, nil, nil
-	for _, d := range devices {
-		switch d := d.(type) {
-		case *types.VirtualDisk:
-			f.spec.Disks = append(f.spec.Disks, disk(d, buses))
-		case *types.VirtualCdrom:
-			f.spec.Disks = append(f.spec.Disks, cdrom(d, buses))
-		case types.BaseVirtualEthernetCard:
-			nic, network := nic(d)
-			f.spec.NICs = append(f.spec.NICs, nic)
-			f.attached = append(f.attached, network)
+	vm := f.next()
+	vm.Disks, vm.NICs, f.attached = nil, nil, nil
+	for i := range devices {
+		d := &devices[i]
+		_, card := models[d.typ]
+		switch {
+		case d.typ == typeDisk || d.typ == typeCdrom:
+			vm.Disks = append(vm.Disks, d.disk(at))
+		case card:
+			vm.NICs = append(vm.NICs, d.nic())
+			f.attached = append(f.attached, d.network)
 		}
 	}
 }
 
-func busKind(d types.BaseVirtualDevice) string {
-	switch d.(type) {
-	case types.BaseVirtualSCSIController:
-		return "scsi"
-	case types.BaseVirtualSATAController:
-		return "sata"
-	case *types.VirtualIDEController:
-		return "ide"
-	case *types.VirtualNVMEController:
-		return "nvme"
+// disk describes a disk or a CD drive. Its target is named as vSphere does: "scsi0:1".
+func (d *device) disk(at map[int32]*device) inventory.Disk {
+	out := inventory.Disk{Target: d.label, Device: "disk", Type: "file", Source: d.file, CapacityBytes: uint64(max(d.capacity, d.capacityKB<<10, 0))}
+	if c := at[d.controller]; c != nil {
+		out.Bus = buses[c.typ]
+		out.Target = intern(fmt.Sprintf("%s%d:%d", out.Bus, c.bus, d.unit))
 	}
-	return ""
-}
-
-// target names a place on a controller as vSphere does: "scsi0:1".
-func target(d *types.VirtualDevice, buses map[int32]bus) (name, kind string) {
-	b, ok := buses[d.ControllerKey]
-	if !ok || b.kind == "" {
-		return label(d), ""
+	if d.file != "" {
+		out.Format = "vmdk"
 	}
-	unit := int32(0)
-	if d.UnitNumber != nil {
-		unit = *d.UnitNumber
-	}
-	return fmt.Sprintf("%s%d:%d", b.kind, b.number, unit), b.kind
-}
-
-func label(d *types.VirtualDevice) string {
-	if d.DeviceInfo != nil {
-		return intern(d.DeviceInfo.GetDescription().Label)
-	}
-	return ""
-}
-
-func disk(d *types.VirtualDisk, buses map[int32]bus) inventory.Disk {
-	name, kind := target(&d.VirtualDevice, buses)
-	out := inventory.Disk{Target: intern(name), Bus: kind, Device: "disk", Type: "file", CapacityBytes: uint64(max(d.CapacityInBytes, 0))}
-	if out.CapacityBytes == 0 {
-		out.CapacityBytes = uint64(max(d.CapacityInKB, 0)) << 10
-	}
-	if _, raw := d.Backing.(*types.VirtualDiskRawDiskMappingVer1BackingInfo); raw {
+	switch {
+	case d.typ == typeCdrom:
+		out.Device, out.Type, out.ReadOnly = "cdrom", "", true
+		if out.Format = ""; d.backing == "VirtualCdromIsoBackingInfo" {
+			out.Type, out.Format = "file", "iso"
+		}
+	case d.backing == "VirtualDiskRawDiskMappingVer1BackingInfo":
 		out.Type = "block"
 	}
-	if b, ok := d.Backing.(types.BaseVirtualDeviceFileBackingInfo); ok {
-		out.Source, out.Format = b.GetVirtualDeviceFileBackingInfo().FileName, "vmdk"
-	}
-	if b, ok := d.Backing.(*types.VirtualDiskFlatVer2BackingInfo); ok {
-		out.ReadOnly = b.DiskMode == string(types.VirtualDiskModeIndependent_nonpersistent)
+	out.ReadOnly = out.ReadOnly || d.mode == string(types.VirtualDiskModeIndependent_nonpersistent)
+	return out
+}
+
+// nic describes an interface. A distributed port group's name is looked up later.
+func (d *device) nic() inventory.NIC {
+	out := inventory.NIC{MAC: d.mac, Model: models[d.typ], Target: d.label}
+	switch d.backing {
+	case backedByNetwork:
+		out.Type, out.Source = "network", unescape(d.named)
+	case backedByPort:
+		out.Type = "distributed"
+	case backedByOpaque:
+		out.Type, out.Source = "opaque", d.named
 	}
 	return out
 }
 
-func cdrom(d *types.VirtualCdrom, buses map[int32]bus) inventory.Disk {
-	name, kind := target(&d.VirtualDevice, buses)
-	out := inventory.Disk{Target: intern(name), Bus: kind, Device: "cdrom", ReadOnly: true}
-	if b, ok := d.Backing.(*types.VirtualCdromIsoBackingInfo); ok {
-		out.Type, out.Source, out.Format = "file", b.FileName, "iso"
+// flatten makes the same of devices that were decoded in the usual way.
+func flatten(list []types.BaseVirtualDevice) []device {
+	var out []device
+	for _, b := range list {
+		d := b.GetVirtualDevice()
+		f := device{typ: reflect.TypeOf(b).Elem().Name(), key: d.Key, controller: d.ControllerKey}
+		if d.UnitNumber != nil {
+			f.unit = *d.UnitNumber
+		}
+		if d.DeviceInfo != nil {
+			f.label = intern(d.DeviceInfo.GetDescription().Label)
+		}
+		if c, ok := b.(types.BaseVirtualController); ok {
+			f.bus = c.GetVirtualController().BusNumber
+		}
+		if disk, ok := b.(*types.VirtualDisk); ok {
+			f.capacity, f.capacityKB = disk.CapacityInBytes, disk.CapacityInKB
+		}
+		if card, ok := b.(types.BaseVirtualEthernetCard); ok {
+			f.mac = card.GetVirtualEthernetCard().MacAddress
+		}
+		if d.Backing != nil {
+			f.flattenBacking(d.Backing)
+		}
+		if lookedAt(f.typ) {
+			out = append(out, f)
+		}
 	}
 	return out
 }
 
-// nic describes an interface, and says which network it is attached to.
-func nic(d types.BaseVirtualEthernetCard) (inventory.NIC, string) {
-	card := d.GetVirtualEthernetCard()
-	out := inventory.NIC{MAC: card.MacAddress, Model: model(d), Target: label(&card.VirtualDevice)}
-	switch b := card.Backing.(type) {
+func (d *device) flattenBacking(backing types.BaseVirtualDeviceBackingInfo) {
+	d.backing = reflect.TypeOf(backing).Elem().Name()
+	if b, ok := backing.(types.BaseVirtualDeviceFileBackingInfo); ok {
+		d.file = b.GetVirtualDeviceFileBackingInfo().FileName
+	}
+	switch b := backing.(type) {
+	case *types.VirtualDiskFlatVer2BackingInfo:
+		d.mode = b.DiskMode
 	case *types.VirtualEthernetCardNetworkBackingInfo:
-		out.Type, out.Source = "network", unescape(b.DeviceName)
-		if b.Network != nil {
-			return out, intern(b.Network.Value)
+		if d.named = b.DeviceName; b.Network != nil {
+			d.network = intern(b.Network.Value)
 		}
 	case *types.VirtualEthernetCardDistributedVirtualPortBackingInfo:
-		out.Type = "distributed"
-		return out, intern(b.Port.PortgroupKey)
+		d.network = intern(b.Port.PortgroupKey)
 	case *types.VirtualEthernetCardOpaqueNetworkBackingInfo:
-		out.Type, out.Source = "opaque", b.OpaqueNetworkId
+		d.named = b.OpaqueNetworkId
 	}
-	return out, ""
 }
 
-func model(d types.BaseVirtualEthernetCard) string {
-	switch d.(type) {
-	case *types.VirtualVmxnet3:
-		return "vmxnet3"
-	case *types.VirtualVmxnet3Vrdma:
-		return "vmxnet3vrdma"
-	case *types.VirtualVmxnet2:
-		return "vmxnet2"
-	case *types.VirtualVmxnet:
-		return "vmxnet"
-	case *types.VirtualE1000:
-		return "e1000"
-	case *types.VirtualE1000e:
-		return "e1000e"
-	case *types.VirtualPCNet32:
-		return "pcnet32"
-	case *types.VirtualSriovEthernetCard:
-		return "sriov"
-	}
-	return ""
+// devices reads an array of devices.
+func (s *scanner) devices(t *tag) ([]device, bool) {
+	var out []device
+	ok := s.children(t, func(c *tag) bool {
+		typ := c.typ()
+		if !lookedAt(typ) {
+			return s.skip(c)
+		}
+		out = append(out, device{typ: typ})
+		return s.device(c, &out[len(out)-1])
+	})
+	return out, ok
+}
+
+func (s *scanner) device(t *tag, d *device) bool {
+	return s.children(t, func(c *tag) (ok bool) {
+		switch string(c.name) {
+		case "key":
+			d.key, ok = s.int32(c)
+		case "controllerKey":
+			d.controller, ok = s.int32(c)
+		case "unitNumber":
+			d.unit, ok = s.int32(c)
+		case "busNumber":
+			d.bus, ok = s.int32(c)
+		case "capacityInBytes":
+			d.capacity, ok = s.int64(c)
+		case "capacityInKB":
+			d.capacityKB, ok = s.int64(c)
+		case "macAddress":
+			d.mac, ok = s.text(c)
+		case "deviceInfo":
+			ok = s.children(c, func(in *tag) (ok bool) {
+				if !in.is("label") {
+					return s.skip(in)
+				}
+				d.label, ok = s.text(in)
+				d.label = intern(d.label)
+				return ok
+			})
+		case "backing":
+			d.backing = c.typ()
+			ok = s.backing(c, d)
+		default:
+			ok = s.skip(c)
+		}
+		return ok
+	})
+}
+
+// backing reads what a device is backed by. The parents of a disk with snapshots,
+// which may be many, are not looked at.
+func (s *scanner) backing(t *tag, d *device) bool {
+	return s.children(t, func(c *tag) (ok bool) {
+		switch string(c.name) {
+		case "fileName":
+			d.file, ok = s.text(c)
+		case "diskMode":
+			d.mode, ok = s.text(c)
+			if d.mode = intern(d.mode); d.backing != "VirtualDiskFlatVer2BackingInfo" {
+				d.mode = ""
+			}
+		case "deviceName":
+			if d.named, ok = s.text(c); d.backing != backedByNetwork {
+				d.named = ""
+			}
+		case "opaqueNetworkId":
+			d.named, ok = s.text(c)
+		case "network":
+			d.network, ok = s.text(c)
+			d.network = intern(d.network)
+		case "port":
+			ok = s.children(c, func(in *tag) (ok bool) {
+				if !in.is("portgroupKey") {
+					return s.skip(in)
+				}
+				d.network, ok = s.text(in)
+				d.network = intern(d.network)
+				return ok
+			})
+		default:
+			ok = s.skip(c)
+		}
+		return ok
+	})
 }

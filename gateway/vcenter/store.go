@@ -237,7 +237,7 @@ func set(t *collected, o *object, c *types.PropertyChange) {
 
 func instanceUUID(o *object) string {
 	if f, ok := o.fact.(*vmFact); ok {
-		return f.vmware.InstanceUUID
+		return f.instanceUUID()
 	}
 	return ""
 }

@@ -205,7 +205,7 @@ func TestWhatAVMShows(t *testing.T) {
 			{ID: "snapshot-2", Name: "c", Parent: "snapshot-1", Created: created, State: inventory.VMRunning, Current: true},
 		},
 		VMware: &inventory.VMware{
-			VCenter: v.InstanceUUID(), Moref: id, InstanceUUID: got.VMware.InstanceUUID, HostMoref: got.VMware.HostMoref, ClusterMoref: got.VMware.ClusterMoref,
+			Moref: id, InstanceUUID: got.VMware.InstanceUUID, HostMoref: got.VMware.HostMoref, ClusterMoref: got.VMware.ClusterMoref,
 			Datacenter: "DC0", ResourcePool: "Resources", Hardware: "vmx-19", Firmware: "efi", GuestID: "debian12_64Guest", Tools: "guestToolsRunning",
 			CoresPerSocket: 1, StorageBytes: 10 << 30, UncommittedBytes: 30 << 30, Booted: &booted, Networks: got.VMware.Networks,
 		},

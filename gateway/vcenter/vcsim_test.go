@@ -266,4 +266,3 @@ func TestTheBrokerLearnsWhatObjectsAreIn(t *testing.T) {
 		t.Error("an object that does not exist is found")
 	}
 }
-

@@ -9,11 +9,12 @@ import (
 	"github.com/openpf9/openpf9/plugin/inventory"
 )
 
-// vmFact is what is kept of a VM: its spec but for what comes from elsewhere.
+// vmFact is what is kept of a VM. There are many, so what is listed of one is not
+// kept twice: it is the draft for what is listed next.
 type vmFact struct {
-	spec   inventory.VM
-	vmware inventory.VMware
-	guest  inventory.Guest
+	shown any           // inventory.VM, not to be changed; nil: nothing was listed yet
+	draft *inventory.VM // that changes are written to; nil: there are none since it was listed
+	guest inventory.Guest
 
 	host, pool, vapp     string // ids
 	datastores, networks []string
@@ -23,13 +24,39 @@ type vmFact struct {
 	fullName             string   // of the guest system as configured
 	power                types.VirtualMachinePowerState
 	connection           types.VirtualMachineConnectionState
-	current              string // snapshot
 	template             bool
 	consolidate          bool // disks of deleted snapshots are left
 }
 
-func newVMFact() *vmFact {
-	return &vmFact{spec: inventory.VM{Hypervisor: "vmware", Persistent: true}}
+func newVMFact() *vmFact { return &vmFact{} }
+
+// next returns the spec that is listed next, to be changed.
+func (f *vmFact) next() *inventory.VM {
+	if f.draft != nil {
+		return f.draft
+	}
+	vm, listed := f.shown.(inventory.VM)
+	vmware := inventory.VMware{}
+	if listed {
+		vmware = *vm.VMware
+	} else {
+		vm = inventory.VM{Hypervisor: "vmware", Persistent: true}
+	}
+	vm.VMware = &vmware
+	f.draft = &vm
+	return f.draft
+}
+
+// instanceUUID is the VM's among all vCenters.
+func (f *vmFact) instanceUUID() string {
+	if f.draft != nil {
+		return f.draft.VMware.InstanceUUID
+	}
+	vm, _ := f.shown.(inventory.VM)
+	if vm.VMware == nil {
+		return ""
+	}
+	return vm.VMware.InstanceUUID
 }
 
 // vmProps is what is read of VMs. Numbers that move all the time, such as the use
@@ -44,34 +71,40 @@ var vmProps = map[string]setter{
 	"runtime.host":                refTo(func(f *vmFact, id string) { f.host = id }),
 	"runtime.powerState":          on(func(f *vmFact, v types.VirtualMachinePowerState) { f.power = v }),
 	"runtime.connectionState":     on(func(f *vmFact, v types.VirtualMachineConnectionState) { f.connection = v }),
-	"runtime.bootTime":            on(func(f *vmFact, v time.Time) { f.vmware.Booted = when(v) }),
+	"runtime.bootTime":            on(func(f *vmFact, v time.Time) { f.next().VMware.Booted = when(v) }),
 	"runtime.consolidationNeeded": on(func(f *vmFact, v bool) { f.consolidate = v }),
 
 	"config.template":                   on(func(f *vmFact, v bool) { f.template = v }),
-	"config.uuid":                       on(func(f *vmFact, v string) { f.spec.UUID = v }),
-	"config.instanceUuid":               on(func(f *vmFact, v string) { f.vmware.InstanceUUID = v }),
-	"config.guestId":                    on(func(f *vmFact, v string) { f.vmware.GuestID = intern(v) }),
+	"config.uuid":                       on(func(f *vmFact, v string) { f.next().UUID = v }),
+	"config.instanceUuid":               on(func(f *vmFact, v string) { f.next().VMware.InstanceUUID = v }),
+	"config.guestId":                    on(func(f *vmFact, v string) { f.next().VMware.GuestID = intern(v) }),
 	"config.guestFullName":              on(func(f *vmFact, v string) { f.fullName = intern(v) }),
-	"config.version":                    on(func(f *vmFact, v string) { f.vmware.Hardware = intern(v) }),
-	"config.firmware":                   on(func(f *vmFact, v string) { f.vmware.Firmware = intern(v) }),
-	"config.annotation":                 on(func(f *vmFact, v string) { f.spec.Description = v }),
-	"config.managedBy":                  on(func(f *vmFact, v types.ManagedByInfo) { f.vmware.ManagedBy = intern(v.ExtensionKey) }),
-	"config.hardware.numCPU":            on(func(f *vmFact, v int32) { f.spec.VCPUs, f.spec.MaxVCPUs = int(v), int(v) }),
-	"config.hardware.numCoresPerSocket": on(func(f *vmFact, v int32) { f.vmware.CoresPerSocket = int(v) }),
+	"config.version":                    on(func(f *vmFact, v string) { f.next().VMware.Hardware = intern(v) }),
+	"config.firmware":                   on(func(f *vmFact, v string) { f.next().VMware.Firmware = intern(v) }),
+	"config.annotation":                 on(func(f *vmFact, v string) { f.next().Description = v }),
+	"config.managedBy":                  on(func(f *vmFact, v types.ManagedByInfo) { f.next().VMware.ManagedBy = intern(v.ExtensionKey) }),
+	"config.hardware.numCPU":            on(func(f *vmFact, v int32) { f.next().VCPUs, f.next().MaxVCPUs = int(v), int(v) }),
+	"config.hardware.numCoresPerSocket": on(func(f *vmFact, v int32) { f.next().VMware.CoresPerSocket = int(v) }),
 	"config.hardware.memoryMB": on(func(f *vmFact, v int32) {
-		f.spec.MemoryBytes = uint64(max(v, 0)) << 20
-		f.spec.MaxMemoryBytes = f.spec.MemoryBytes
+		f.next().MemoryBytes = uint64(max(v, 0)) << 20
+		f.next().MaxMemoryBytes = f.next().MemoryBytes
 	}),
-	"config.hardware.device": on(func(f *vmFact, v types.ArrayOfVirtualDevice) { f.setDevices(v.VirtualDevice) }),
+	"config.hardware.device": on(func(f *vmFact, v any) {
+		if a, ok := v.(types.ArrayOfVirtualDevice); ok { // decoded, not scanned
+			v = flatten(a.VirtualDevice)
+		}
+		devices, _ := v.([]device)
+		f.setDevices(devices)
+	}),
 
-	"guest.toolsRunningStatus": on(func(f *vmFact, v string) { f.vmware.Tools = intern(v) }),
+	"guest.toolsRunningStatus": on(func(f *vmFact, v string) { f.next().VMware.Tools = intern(v) }),
 	"guest.guestFullName":      on(func(f *vmFact, v string) { f.guest.OS = intern(v) }),
 	"guest.hostName":           on(func(f *vmFact, v string) { f.guest.Hostname = v }),
 	"guest.ipAddress":          on(func(f *vmFact, v string) { f.address = v }),
 	"guest.net":                on(func(f *vmFact, v types.ArrayOfGuestNicInfo) { f.setAddresses(v.GuestNicInfo) }),
 
 	"summary.storage": on(func(f *vmFact, v types.VirtualMachineStorageSummary) {
-		f.vmware.StorageBytes, f.vmware.UncommittedBytes = uint64(max(v.Committed, 0)), uint64(max(v.Uncommitted, 0))
+		f.next().VMware.StorageBytes, f.next().VMware.UncommittedBytes = uint64(max(v.Committed, 0)), uint64(max(v.Uncommitted, 0))
 	}),
 }
 
@@ -116,26 +149,27 @@ func (f *vmFact) setAddresses(nics []types.GuestNicInfo) {
 }
 
 func (f *vmFact) setSnapshots(info *types.VirtualMachineSnapshotInfo) {
-	f.current, f.spec.Snapshots = "", nil
+	current := ""
 	if info.CurrentSnapshot != nil {
-		f.current = info.CurrentSnapshot.Value
+		current = info.CurrentSnapshot.Value
 	}
-	f.addSnapshots(info.RootSnapshotList, "", maxDepth)
+	f.next().Snapshots = snapshots(nil, info.RootSnapshotList, "", current, maxDepth)
 }
 
-// addSnapshots adds a part of the tree, each after its parent.
-func (f *vmFact) addSnapshots(list []types.VirtualMachineSnapshotTree, parent string, depth int) {
+// snapshots adds a part of the tree to a list, each after its parent.
+func snapshots(to []inventory.Snapshot, list []types.VirtualMachineSnapshotTree, parent, current string, depth int) []inventory.Snapshot {
 	if depth == 0 {
-		return
+		return to
 	}
 	for i := range list {
 		t := &list[i]
-		f.spec.Snapshots = append(f.spec.Snapshots, inventory.Snapshot{
+		to = append(to, inventory.Snapshot{
 			ID: t.Snapshot.Value, Name: unescape(t.Name), Description: t.Description, Parent: parent,
-			Created: t.CreateTime.UTC(), State: vmState(t.State, ""), Current: t.Snapshot.Value == f.current,
+			Created: t.CreateTime.UTC(), State: vmState(t.State, ""), Current: t.Snapshot.Value == current,
 		})
-		f.addSnapshots(t.ChildSnapshotList, t.Snapshot.Value, depth-1)
+		to = snapshots(to, t.ChildSnapshotList, t.Snapshot.Value, current, depth-1)
 	}
+	return to
 }
 
 // vmState translates vSphere's words.
@@ -156,28 +190,27 @@ func vmState(power types.VirtualMachinePowerState, connection types.VirtualMachi
 
 // show is the VM with what is in other objects.
 func (f *vmFact) show(v *view, o *object) (string, any) {
-	vm := f.spec
-	vm.State = vmState(f.power, f.connection)
+	vm := f.next()
+	vm.State, vm.StateReason = vmState(f.power, f.connection), ""
 	if vm.State == inventory.VMUnknown {
 		vm.StateReason = string(f.connection) // "disconnected", "orphaned", ...
 	}
-	vmware := f.vmware
-	vmware.VCenter, vmware.Moref, vmware.HostMoref = v.s.server.about.InstanceUuid, o.id, f.host
-	vmware.Datacenter = v.datacenter(o)
-	vmware.ResourcePool = v.name(f.pool)
-	vmware.Networks = v.names(f.networks)
+	w := vm.VMware
+	w.Moref, w.HostMoref, w.Datacenter = o.id, f.host, v.datacenter(o)
+	w.ResourcePool, w.Networks = v.name(f.pool), v.names(f.networks)
+	vm.Cluster, w.ClusterMoref = "", ""
 	if c := v.clusterOf(f); c != nil {
-		vm.Cluster, vmware.ClusterMoref = c.name, c.id
+		vm.Cluster, w.ClusterMoref = c.name, c.id
 	}
-	vm.VMware = &vmware
 	vm.Host, vm.Path, vm.Datastores = v.name(f.host), v.path(o), v.names(f.datastores)
-	vm.NICs = f.nics(v)
+	vm.NICs = f.nics(v, vm.NICs)
 	vm.Guest = f.guestNow()
-	vm.Warnings = f.warnings(v)
+	vm.Warnings = f.warnings(v, w.InstanceUUID)
+	f.shown, f.draft = *vm, nil
 	if f.template {
-		return inventory.KindTemplate, vm
+		return inventory.KindTemplate, f.shown
 	}
-	return inventory.KindVM, vm
+	return inventory.KindVM, f.shown
 }
 
 // guestNow is what the guest says; nil: nothing is known of it.
@@ -196,11 +229,8 @@ func (f *vmFact) guestNow() *inventory.Guest {
 }
 
 // nics names the networks that the VM's interfaces are attached to.
-func (f *vmFact) nics(v *view) []inventory.NIC {
-	if len(f.spec.NICs) == 0 {
-		return nil
-	}
-	nics := slices.Clone(f.spec.NICs)
+func (f *vmFact) nics(v *view, nics []inventory.NIC) []inventory.NIC {
+	nics = slices.Clone(nics) // what is listed has them too
 	for i, id := range f.attached {
 		if o := v.get(id); o != nil {
 			nics[i].Source = o.name
@@ -211,12 +241,12 @@ func (f *vmFact) nics(v *view) []inventory.NIC {
 	return nics
 }
 
-func (f *vmFact) warnings(v *view) []string {
+func (f *vmFact) warnings(v *view, instanceUUID string) []string {
 	var w []string
 	if f.consolidate {
 		w = append(w, "the disks need consolidation: consolidate them in vCenter, or they grow")
 	}
-	if v.s.uuids[f.vmware.InstanceUUID] > 1 {
+	if v.s.uuids[instanceUUID] > 1 {
 		w = append(w, "another VM has the same instance UUID: one of them was copied or restored; OpenStack takes them for one")
 	}
 	return w

@@ -147,8 +147,12 @@ func (v *inventory) devices(n int, name, store, net string) types.ArrayOfVirtual
 		d.Backing = &types.VirtualDiskFlatVer2BackingInfo{
 			VirtualDeviceFileBackingInfo: types.VirtualDeviceFileBackingInfo{
 				FileName: fmt.Sprintf("[%s] %s/%s_%d.vmdk", v.objects[store].props["name"], name, name, i), Datastore: &types.ManagedObjectReference{Type: "Datastore", Value: store},
-			}, DiskMode: "persistent", ThinProvisioned: new(true), Uuid: newUUID(n*10 + i),
+			}, DiskMode: "persistent", ThinProvisioned: new(true), Uuid: newUUID(n*10 + i), Split: new(false), WriteThrough: new(false), EagerlyScrub: new(false),
+			ContentId: newUUID(n*20 + i), DigestEnabled: new(false), Sharing: "sharingNone",
 		}
+		d.DiskObjectId = fmt.Sprintf("%d-%d", n, key)
+		d.SlotInfo = &types.VirtualDevicePciBusSlotInfo{PciSlotNumber: 160}
+		d.NativeUnmanagedLinkedClone = new(false)
 		d.Shares = &types.SharesInfo{Shares: 1000, Level: types.SharesLevelNormal}
 		d.StorageIOAllocation = &types.StorageIOAllocationInfo{Limit: new(int64(-1)), Shares: d.Shares, Reservation: new(int32(0))}
 		return d
@@ -160,6 +164,10 @@ func (v *inventory) devices(n int, name, store, net string) types.ArrayOfVirtual
 		Port: types.DistributedVirtualSwitchPortConnection{SwitchUuid: newUUID(7), PortgroupKey: net, PortKey: fmt.Sprint(n)},
 	}
 	nic.Connectable = &types.VirtualDeviceConnectInfo{StartConnected: true, AllowGuestControl: true, Connected: true, Status: "ok"}
+	nic.SlotInfo = &types.VirtualDevicePciBusSlotInfo{PciSlotNumber: 192}
+	nic.ResourceAllocation = &types.VirtualEthernetCardResourceAllocation{
+		Reservation: new(int64(0)), Limit: new(int64(-1)), Share: types.SharesInfo{Shares: 50, Level: types.SharesLevelNormal},
+	}
 	cd := &types.VirtualCdrom{VirtualDevice: device(3002, 200, 0, "CD/DVD drive 1")}
 	cd.Backing = &types.VirtualCdromIsoBackingInfo{VirtualDeviceFileBackingInfo: types.VirtualDeviceFileBackingInfo{FileName: "[] /vmimages/tools-isoimages/linux.iso"}}
 	cd.Connectable = &types.VirtualDeviceConnectInfo{AllowGuestControl: true, Status: "untried"}
@@ -176,6 +184,9 @@ func (v *inventory) devices(n int, name, store, net string) types.ArrayOfVirtual
 		&types.ParaVirtualSCSIController{VirtualSCSIController: types.VirtualSCSIController{
 			VirtualController: controller(1000, "SCSI controller 0"), SharedBus: types.VirtualSCSISharingNoSharing, HotAddRemove: new(true), ScsiCtlrUnitNumber: 7,
 		}},
+		&types.VirtualAHCIController{VirtualSATAController: types.VirtualSATAController{VirtualController: controller(15000, "SATA controller 0")}},
+		&types.VirtualUSBController{VirtualController: controller(7000, "USB controller"), AutoConnectDevices: new(false), EhciEnabled: new(true)},
+		&types.VirtualHdAudioCard{VirtualSoundCard: types.VirtualSoundCard{VirtualDevice: device(5000, 100, 9, "Sound card")}},
 		cd, disk(2000, 0, 1), disk(2001, 1, 2), nic,
 	}}
 }

@@ -79,8 +79,11 @@ func element(name string, v any) []byte {
 		panic(fmt.Sprintf("encode %s: %v", name, err)) // a mistake of this package
 	}
 	_ = e.Flush()
-	return out.Bytes()
+	return bytes.ReplaceAll(out.Bytes(), []byte(encoderType), []byte(" xsi:type="))
 }
+
+// encoderType is how govmomi's encoder writes what vCenter writes as xsi:type.
+const encoderType = ` xmlns:XMLSchema-instance="http://www.w3.org/2001/XMLSchema-instance" XMLSchema-instance:type=`
 
 // response wraps a result; raw is the inside of the response's element.
 func response(method string, raw []byte) []byte {

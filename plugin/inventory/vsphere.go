@@ -179,7 +179,6 @@ type Switch struct {
 
 // VMware is what only a vSphere VM has.
 type VMware struct {
-	VCenter      string `json:"vcenter"` // instance UUID
 	Moref        string `json:"moref"`   // managed object id, "vm-12"
 	InstanceUUID string `json:"instance_uuid,omitempty"`
 	HostMoref    string `json:"host_moref,omitempty"`

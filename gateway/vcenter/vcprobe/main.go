@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -64,7 +65,12 @@ func read(args []string) (c config, err error) {
 	return c, json.NewDecoder(bufio.NewReader(in)).Decode(&c)
 }
 
+// gcPercent keeps the process small: what it reads is garbage at once, and its
+// inventory is most of what it holds. The gateway does the same.
+const gcPercent = 40
+
 func run() error {
+	debug.SetGCPercent(gcPercent)
 	c, err := read(os.Args)
 	if err != nil {
 		return fmt.Errorf("read the configuration: %w", err)
