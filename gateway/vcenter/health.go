@@ -24,6 +24,7 @@ type health struct {
 	broke time.Time // when the trouble began
 	heard time.Time // when vCenter answered last
 	why   error     // of the trouble
+	waits int       // lists that wait for a change
 }
 
 func newHealth() health {
@@ -94,6 +95,7 @@ func (h *health) await(ctx context.Context, first, grace time.Duration) error {
 		if err == nil || left <= 0 {
 			return err
 		}
+		h.wait(1)
 		late := time.NewTimer(left)
 		select {
 		case <-turn:
@@ -101,7 +103,21 @@ func (h *health) await(ctx context.Context, first, grace time.Duration) error {
 		case <-ctx.Done():
 		}
 		late.Stop()
+		h.wait(-1)
 	}
+}
+
+func (h *health) wait(n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.waits += n
+}
+
+// awaited says whether a list waits for the next change.
+func (h *health) awaited() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.waits > 0
 }
 
 func (h *health) state() State {

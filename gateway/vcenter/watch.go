@@ -96,10 +96,13 @@ func (s *Source) cycle(ctx context.Context, changed func(...plugin.Key)) (synced
 	if err := p.read(ctx); err != nil {
 		return false, err
 	}
+	awaited := s.health.awaited()
 	s.health.set(nil)
 	st := s.State()
 	s.log.Info("vCenter is followed", "objects", st.Objects)
-	changed()
+	if !awaited { // who waits has his list now
+		changed()
+	}
 	return true, p.follow(ctx, changed)
 }
 

@@ -16,8 +16,8 @@ const (
 	listBurst     = 5                      // these at once
 	getRate       = 20
 	getBurst      = 20
-	batchRate     = 50 // looks at many keys together: what comes within 20 ms waits for one
-	batchBurst    = 5
+	batchRate     = 100 // looks at many keys together: what comes within 10 ms waits for one
+	batchBurst    = 10
 )
 
 // schedule says when to list next. Hints bring a list forward and never put one

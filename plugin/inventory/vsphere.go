@@ -179,7 +179,7 @@ type Switch struct {
 
 // VMware is what only a vSphere VM has.
 type VMware struct {
-	Moref        string `json:"moref"`   // managed object id, "vm-12"
+	Moref        string `json:"moref"` // managed object id, "vm-12"
 	InstanceUUID string `json:"instance_uuid,omitempty"`
 	HostMoref    string `json:"host_moref,omitempty"`
 	ClusterMoref string `json:"cluster_moref,omitempty"`

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -54,6 +55,7 @@ type vcEvent struct {
 
 // vcenterScale reads 10,000 VMs, follows 500 updates a second, and freezes the path.
 func vcenterScale(ctx context.Context, r *run, probe string) error {
+	defer debug.SetGCPercent(debug.SetGCPercent(800)) // the server's inventory is large, and its collection is not what is measured
 	v, err := testvcenter.Start(testvcenter.Options{VMs: 10_000, Hosts: 128, Clusters: 4, Datastores: 8, Networks: 20})
 	if err != nil {
 		return err
@@ -159,6 +161,7 @@ func vcenterFaults(ctx context.Context, r *run) error {
 	var f struct {
 		Faults, Deleted, Sessions, Refused int
 		Recovery                           time.Duration
+		SlowestKind                        string `json:"slowest_kind"`
 	}
 	if err := json.Unmarshal(b, &f); err != nil {
 		return err
@@ -167,7 +170,7 @@ func vcenterFaults(ctx context.Context, r *run) error {
 	most(r, "live objects that a fault deleted", f.Deleted, 0, "")
 	most(r, "sessions on the server after all faults", f.Sessions, 1, "")
 	most(r, "refused logins", f.Refused, 0, "")
-	most(r, "from a fault's end until all is right again, at most", f.Recovery, 5*time.Second, "")
+	most(r, "from a fault's end until all is right again, at most (after "+f.SlowestKind+")", f.Recovery, 5*time.Second, "")
 	return nil
 }
 
