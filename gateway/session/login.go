@@ -195,10 +195,22 @@ func (s *Session) logout(l *Login) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), logoutLimit)
 	defer cancel()
-	_, err := methods.Logout(ctx, l.Client, &types.Logout{This: *l.Client.ServiceContent.SessionManager})
+	err := l.end(ctx)
+	for range logoutTries - 1 {
+		if err == nil || IsNotAuthenticated(err) || ctx.Err() != nil {
+			break
+		}
+		s.transport.CloseIdleConnections() // they may be as dead as the one that was used
+		err = l.end(ctx)
+	}
 	if err != nil && !IsNotAuthenticated(err) {
 		s.log.Warn("a session is left behind on vCenter", "vcenter", s.opts.Name, "err", err)
 	}
+}
+
+func (l *Login) end(ctx context.Context) error {
+	_, err := methods.Logout(ctx, l.Client, &types.Logout{This: *l.Client.ServiceContent.SessionManager})
+	return err
 }
 
 func cookie(c *soap.Client) *http.Cookie {

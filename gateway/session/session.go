@@ -37,6 +37,7 @@ const (
 	callLimit   = 30 * time.Second // of a call whose context has no deadline
 	loginLimit  = 45 * time.Second // for all that a login takes
 	logoutLimit = 5 * time.Second
+	logoutTries = 5
 	refusedFor  = 15 * time.Minute // until a refused account is tried again
 	orphanAfter = 2 * time.Minute  // without a call: twice what discovery ever waits
 	maxReply    = 64 << 20         // bytes of a SOAP reply

@@ -154,16 +154,24 @@ func TestPinsThatAreNone(t *testing.T) {
 }
 
 func TestOneSessionWhateverHappens(t *testing.T) {
+	for _, owner := range []string{"", "gateway-1"} {
+		t.Run("owner "+owner, func(t *testing.T) { oneSession(t, owner) })
+	}
+}
+
+func oneSession(t *testing.T, owner string) {
 	v := start(t)
-	s := connect(t, pinned(v))
-	for round, happens := range []func(){
-		func() {},
-		func() { v.Inject(testvcenter.Expire) },
-		func() { v.Inject(testvcenter.Reset) },
-		func() { v.Inject(testvcenter.LostLogin) },
-		func() {}, // alive, but taken for lost
-	} {
-		happens()
+	o := pinned(v)
+	o.Owner = owner
+	s := connect(t, o)
+	faults := []testvcenter.Fault{testvcenter.None, testvcenter.Expire, testvcenter.Reset, testvcenter.None} // alive, but taken for lost
+	if owner != "" {
+		faults = append(faults, testvcenter.LostLogin, testvcenter.None) // which only who has a name can put right
+	}
+	for round, fault := range faults {
+		if fault != testvcenter.None {
+			v.Inject(fault)
+		}
 		var wg sync.WaitGroup
 		for range 8 {
 			wg.Go(func() {

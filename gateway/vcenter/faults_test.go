@@ -233,6 +233,23 @@ func TestStaleSaysSinceWhenAndWhy(t *testing.T) {
 	}
 }
 
+func TestASessionThatIsGoneIsNoticedInWhateverPlace(t *testing.T) {
+	for _, kind := range []testvcenter.Fault{testvcenter.LooksEmpty, testvcenter.SessionGone, testvcenter.Expire, testvcenter.Terminate} {
+		t.Run(kind.String(), func(t *testing.T) {
+			v := start(t, testvcenter.Options{VMs: 3})
+			w := watch(t, v, Options{}, quick)
+			w.list()
+			v.Inject(kind)
+			v.Mutate(rand.New(rand.NewPCG(3, 4)))
+			until(t, "another login", func() bool { return v.Counts().Logins == 2 })
+			until(t, "recovery", func() bool { _, err := list(t.Context(), w.Source); return err == nil })
+			if n := v.Sessions(); n != 1 {
+				t.Errorf("%d sessions", n)
+			}
+		})
+	}
+}
+
 func TestAnotherVCenterIsRefused(t *testing.T) {
 	v := start(t, testvcenter.Options{VMs: 3})
 	w := watch(t, v, Options{}, quick)

@@ -313,9 +313,7 @@ const (
 
 // decodeValue decodes a struct in the usual way.
 func decodeValue(b []byte) (any, bool) {
-	var v struct {
-		Val any `xml:"val,typeattr"`
-	}
+	var v types.DynamicProperty
 	whole := make([]byte, 0, len(valueHead)+len(b)+len(valueTail))
 	whole = append(append(append(whole, valueHead...), b...), valueTail...)
 	d := xml.NewDecoder(bytes.NewReader(whole))

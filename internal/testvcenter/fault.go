@@ -28,7 +28,7 @@ const (
 	Unavailable       // until Clear, everything is answered with status 503
 	Slow              // until Clear, each answer takes half a second
 	Amnesia           // the next whole pass of each session shows no VMs at all
-	LostLogin         // the next login's answer is cut, though the session begins
+	LostLogin         // the next login is not answered, though the session begins
 	lastFault
 )
 
@@ -178,8 +178,8 @@ func (f *fault) write(w http.ResponseWriter, r *http.Request, c *call, status in
 	case f == nil:
 	case f.kind == HalfReplies:
 		whole = false
-	case f.kind == LostLogin && c.method == "Login":
-		whole = !f.spoils(LostLogin)
+	case f.kind == LostLogin && c.method == "Login" && f.spoils(LostLogin):
+		panic(http.ErrAbortHandler) // the client does not even learn the cookie
 	case f.kind == HalfPass && c.page:
 		whole = !f.spoils(HalfPass)
 	}
