@@ -115,10 +115,17 @@ type networkFact struct {
 	accessible bool
 	dvs        string // id
 	vlan       string
+	identity   string // of an opaque network
 }
 
 var networkProps = map[string]setter{
 	"summary.accessible": on(func(f *networkFact, v bool) { f.accessible = v }),
+}
+
+var opaqueProps = map[string]setter{
+	"summary": on(func(f *networkFact, v types.OpaqueNetworkSummary) {
+		f.accessible, f.identity = v.Accessible, v.OpaqueNetworkId
+	}),
 }
 
 var portgroupProps = with(networkProps, map[string]setter{

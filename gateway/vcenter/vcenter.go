@@ -165,10 +165,3 @@ func (s *Source) State() State {
 	st.Objects, st.Instance = s.store.counts()
 	return st
 }
-
-// Lookup returns what is known of a managed object, whether it is in the chosen
-// clusters or not, and false if there is no such object.
-func (s *Source) Lookup(moref string) (Object, bool) { return s.store.lookup(moref) }
-
-// Objects returns all managed objects, in no order.
-func (s *Source) Objects() []Object { return s.store.objectsNow() }

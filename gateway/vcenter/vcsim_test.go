@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -248,7 +249,7 @@ func TestTheBrokerLearnsWhatObjectsAreIn(t *testing.T) {
 	}{
 		{[]string{vm.Moref}, true},
 		{[]string{cluster.Moref}, true},
-		{[]string{ds.Moref}, true},
+		{[]string{ds.Moref}, false},
 		{[]string{folder.Moref}, true},
 		{[]string{"group-none", byName["DC0"].Moref}, true},
 		{[]string{host.Moref}, false},
@@ -258,6 +259,19 @@ func TestTheBrokerLearnsWhatObjectsAreIn(t *testing.T) {
 		if vm.In(test.in...) != test.want {
 			t.Errorf("%s in %v: not %v (%v)", vm.Name, test.in, test.want, vm.Within)
 		}
+	}
+	if !slices.Contains(vm.Uses, ds.Moref) || !slices.Contains(vm.Within, byName["DC0"].Moref) {
+		t.Errorf("%s uses %v and is in %v", vm.Name, vm.Uses, vm.Within)
+	}
+	if named := w.Named("DC0_C0"); len(named) != 1 || named[0].Moref != cluster.Moref {
+		t.Errorf("Named = %+v", named)
+	}
+	h, ok := w.Host(host.Name)
+	if o, _ := w.Lookup(h.Moref); !ok || o.Type != "HostSystem" || o.Name != host.Name || len(h.Addresses) == 0 {
+		t.Errorf("Host = %+v, %v", h, ok)
+	}
+	if h, ok := w.Host("elsewhere"); ok {
+		t.Errorf("a host that does not exist is %+v", h)
 	}
 	if vm.Type != typeVM || vm.Path != "/DC0/vm/DC0_C0_RP0_VM0" {
 		t.Errorf("%+v", vm)
