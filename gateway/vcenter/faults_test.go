@@ -20,7 +20,7 @@ import (
 )
 
 var (
-	faults = flag.Int("faults", 60, "how many faults to inject")
+	faults = flag.Int("faults", 40, "how many faults to inject")
 	seed   = flag.Uint64("seed", 0, "of the faults; 0: the test's own")
 	report = flag.String("report", "", "a file for the figures, as JSON")
 )
@@ -199,6 +199,25 @@ func TestMuchThatVanishesTakesASecondLook(t *testing.T) {
 	if len(o.lost) > 0 {
 		t.Errorf("%q were said to be gone", o.lost)
 	}
+}
+
+func TestTheLastVMsTakeASecondLookToo(t *testing.T) {
+	v := start(t, testvcenter.Options{VMs: 3})
+	w := watch(t, v, Options{}, quick)
+	o := &observer{w: w, v: v, seen: make(map[string]bool)}
+	w.list()
+	o.look()
+	calls := v.Counts().Calls
+	v.Inject(testvcenter.Restart)
+	v.Inject(testvcenter.Amnesia)
+	until(t, "all are read again", func() bool { o.look(); return v.Counts().Calls > calls+10 && o.true() })
+	if len(o.lost) > 0 {
+		t.Errorf("%q were said to be gone", o.lost)
+	}
+	v.Inject(testvcenter.Refuse)
+	v.Remove(v.IDs("VirtualMachine")...)
+	v.Clear()
+	until(t, "no VM is left", func() bool { o.look(); return o.true() })
 }
 
 func TestStaleSaysSinceWhenAndWhy(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 )
 
 // When more than so many objects, and more than one in so many, vanish at once,
-// it takes a second look to believe it.
+// it takes a second look to believe it. So it does when no VM is left.
 const (
 	muchVanished = 50
 	oneIn        = 5
@@ -99,22 +99,24 @@ func (s *store) take(epoch uint64, set *types.UpdateSet) {
 func (s *store) finish(epoch uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	root := false
+	root, vms, lostVMs := false, 0, 0
 	var gone, confirmed []string
 	for id, o := range s.objects {
 		switch {
 		case o.epoch == epoch:
 			root = root || o.typ == typeFolder && o.parent == ""
+			vms += isVM(o)
 		case s.doubted != 0 && o.epoch < s.doubted:
 			confirmed = append(confirmed, id)
 		default:
 			gone = append(gone, id)
+			lostVMs += isVM(o)
 		}
 	}
 	if !root {
 		return errors.New("the pass has not shown the root folder: give the account the role Read-only there, propagating")
 	}
-	if s.tooMuch(len(gone)) {
+	if s.tooMuch(len(gone)) || vms == 0 && lostVMs > 0 {
 		s.doubted = epoch
 		return errVanished
 	}
@@ -123,6 +125,13 @@ func (s *store) finish(epoch uint64) error {
 	s.twins = nil
 	s.relist(s.objects)
 	return nil
+}
+
+func isVM(o *object) int {
+	if o.typ == typeVM {
+		return 1
+	}
+	return 0
 }
 
 func (s *store) tooMuch(gone int) bool { return gone > muchVanished && gone*oneIn > len(s.objects) }

@@ -15,6 +15,9 @@ import (
 	"github.com/openpf9/openpf9/plugin"
 )
 
+// firstWait is how many seconds a pass waits for the first page.
+const firstWait = 5
+
 // errVanished says that a pass has not shown much of what was there before.
 var errVanished = errors.New("much has vanished at once; it is kept until a second look says so too")
 
@@ -168,7 +171,11 @@ func (p *pass) read(ctx context.Context) error {
 			return fmt.Errorf("collect %s: %w", c.name, err)
 		}
 		for more := true; more; {
-			set, err := c.wait(ctx, p.client, 0)
+			seconds := int32(0)
+			if c.version == "" { // there may be nothing, but it must not be too early
+				seconds = min(firstWait, p.s.time.maxWait)
+			}
+			set, err := c.wait(ctx, p.client, seconds)
 			if err != nil {
 				return fmt.Errorf("read %s: %w", c.name, err)
 			}

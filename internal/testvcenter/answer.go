@@ -184,7 +184,7 @@ func (s *Server) waitForUpdates(c *call) ([]byte, error) {
 	if req.Options != nil && req.Options.MaxWaitSeconds != nil {
 		longest = time.Duration(*req.Options.MaxWaitSeconds) * time.Second
 	}
-	if longest > 0 {
+	if longest > 0 && req.Version != "" {
 		s.mu.Lock()
 		s.counts.Waits++
 		s.mu.Unlock()

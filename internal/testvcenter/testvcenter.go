@@ -55,7 +55,7 @@ type Server struct {
 // Counts are what the server was asked.
 type Counts struct {
 	Calls         int
-	Waits         int // among them, those that may be held
+	Waits         int // among them, those for changes that may be held
 	Logins        int
 	Refused       int // logins
 	BytesOut      int

@@ -101,7 +101,7 @@ func run() error {
 
 // Event is a line of output.
 type Event struct {
-	Event  string         `json:"event"` // "status", "listed", "seen"
+	Event  string         `json:"event"` // "status", "listed", "sent", "seen"
 	State  string         `json:"state,omitempty"`
 	Reason string         `json:"reason,omitempty"`
 	Kinds  map[string]int `json:"kinds,omitempty"`
@@ -110,10 +110,15 @@ type Event struct {
 	CPU  time.Duration `json:"cpu,omitempty"`
 	RSS  int           `json:"rss,omitempty"`  // bytes
 	Peak int           `json:"peak,omitempty"` // bytes
+	// Of "sent": what was taken since nothing was left to take before.
+	Changes int `json:"changes,omitempty"`
 	// Of "seen": from a VM's annotation, which holds the time of its change, to
 	// the moment at which it would be sent; of all since the last line.
 	Latencies []time.Duration `json:"latencies,omitempty"`
 }
+
+// manyChanges are as many as are worth a line of their own.
+const manyChanges = 1000
 
 // sink is the agent's mirror, and tells what it is given.
 type sink struct {
@@ -148,6 +153,7 @@ func (s *sink) follow(ctx context.Context) {
 	w := s.Watch()
 	defer w.Close()
 	var seen []time.Duration
+	changes := 0
 	every := time.NewTicker(time.Second)
 	defer every.Stop()
 	for {
@@ -162,6 +168,12 @@ func (s *sink) follow(ctx context.Context) {
 		case <-w.C:
 			now := time.Now()
 			c := w.Take(1 << 20)
+			if changes += len(c.Upserts) + len(c.Deletes); c.Digests != nil && changes > manyChanges {
+				s.tell(Event{Event: "sent", Changes: changes})
+			}
+			if c.Digests != nil {
+				changes = 0
+			}
 			for i := range c.Upserts {
 				if at, ok := stamp(&c.Upserts[i]); ok {
 					seen = append(seen, now.Sub(at))

@@ -71,6 +71,9 @@ func vcenterScale(ctx context.Context, r *run, probe string) error {
 		return err
 	}
 	n := v.Counts()
+	if _, err := p.next(ctx, time.Minute, func(e vcEvent) bool { return e.Event == "sent" }); err != nil {
+		return err
+	}
 	most(r, "10,000 VMs read whole: processor time of the client", e.CPU, 5*time.Second, "")
 	most(r, "10,000 VMs read whole: calls", n.Calls-n.Waits, 110, "")
 	most(r, "10,000 VMs read whole: resident memory", float64(e.RSS)/(1<<20), 80, " MiB")
