@@ -97,13 +97,14 @@ func (w *watched) hinted(k plugin.Key) int {
 	return w.hints[k]
 }
 
-// list returns everything by key.
-func (w *watched) list() map[plugin.Key]plugin.Resource {
+// list returns everything by key, as soon as it is known.
+func (w *watched) list() (all map[plugin.Key]plugin.Resource) {
 	w.t.Helper()
-	all, err := list(w.t.Context(), w.Source)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	until(w.t, "a list", func() bool {
+		var err error
+		all, err = list(w.t.Context(), w.Source)
+		return err == nil
+	})
 	return all
 }
 

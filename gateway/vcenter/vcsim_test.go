@@ -22,6 +22,13 @@ import (
 	"github.com/openpf9/openpf9/plugin/plugintest"
 )
 
+// patient is quick, but for a server that takes its time.
+var patient = func() timing {
+	t := quick
+	t.waitLimit, t.callLimit, t.grace = 20*time.Second, 20*time.Second, 5*time.Second
+	return t
+}()
+
 // vcsim starts VMware's own simulator, which knows how a vCenter behaves when it
 // is told to do something, over TLS.
 func vcsim(t *testing.T, change func(*simulator.Model)) *session.Session {
@@ -63,7 +70,7 @@ func TestConformanceWithVcsim(t *testing.T) {
 	s := vcsim(t, nil)
 	plugintest.Run(t, plugintest.Options{Kinds: Kinds(), New: func(t *testing.T) plugin.Source {
 		o := Options{Session: sessionLike(t, s)}
-		return watch(t, nil, o, quick).Source
+		return watch(t, nil, o, patient).Source
 	}})
 }
 
@@ -91,7 +98,7 @@ func fingerprint(t *testing.T, s *session.Session) string {
 
 func TestVcsimsModelIsListed(t *testing.T) {
 	s := vcsim(t, func(m *simulator.Model) { m.Folder, m.Pod, m.App, m.Pool = 1, 1, 1, 1 })
-	w := watch(t, nil, Options{Session: s}, quick)
+	w := watch(t, nil, Options{Session: s}, patient)
 	got := make(map[string]int)
 	for k, r := range w.list() {
 		got[k.Kind]++
@@ -118,7 +125,7 @@ func TestVcsimsModelIsListed(t *testing.T) {
 
 func TestWhatIsDoneInVcsimShows(t *testing.T) {
 	s := vcsim(t, nil)
-	w := watch(t, nil, Options{Session: s}, quick)
+	w := watch(t, nil, Options{Session: s}, patient)
 	w.list()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -176,7 +183,7 @@ func TestWhatIsDoneInVcsimShows(t *testing.T) {
 
 func TestChosenClustersOnly(t *testing.T) {
 	s := vcsim(t, func(m *simulator.Model) { m.Cluster, m.Datacenter = 2, 2 })
-	w := watch(t, nil, Options{Session: s, Clusters: []string{"DC0_C1", "nowhere"}}, quick)
+	w := watch(t, nil, Options{Session: s, Clusters: []string{"DC0_C1", "nowhere"}}, patient)
 	ctx := t.Context()
 	all := w.list()
 	for k, r := range all {
@@ -236,7 +243,7 @@ func spec2cluster(spec any) string {
 
 func TestTheBrokerLearnsWhatObjectsAreIn(t *testing.T) {
 	s := vcsim(t, nil)
-	w := watch(t, nil, Options{Session: s}, quick)
+	w := watch(t, nil, Options{Session: s}, patient)
 	w.list()
 	byName := make(map[string]Object)
 	for _, o := range w.Objects() {
