@@ -158,12 +158,19 @@ func TestVaultWithoutProductUUIDNeedsNone(t *testing.T) {
 func FuzzFile(f *testing.F) {
 	f.Add([]byte("pf9-vault 1\n"))
 	f.Add([]byte("pf9-vault 1\n\x01aaaabbbbnonce-nonce-tagtagtagtagtag!"))
+	dir := f.TempDir()
+	o := vault.Options{Dir: dir, MachineID: filepath.Join(dir, "machine-id"), ProductUUID: filepath.Join(dir, "none")}
+	if err := os.WriteFile(o.MachineID, []byte("id"), 0o600); err != nil {
+		f.Fatal(err)
+	}
+	v, err := vault.Open(o)
+	if err == nil {
+		err = v.Set("east", secret)
+	}
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		o := machine(t, "id", "uuid")
-		v := open(t, o)
-		if err := v.Set("east", secret); err != nil {
-			t.Fatal(err)
-		}
 		write(t, v.File(), string(b))
 		if s, err := v.Get("east"); err == nil {
 			t.Errorf("a made-up file gives %v", s)

@@ -75,6 +75,13 @@ func run() error {
 	if err != nil {
 		return fmt.Errorf("read the configuration: %w", err)
 	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return discover(ctx, c, os.Stdout)
+}
+
+// discover runs until ctx ends.
+func discover(ctx context.Context, c config, out io.Writer) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	s, err := session.New(session.Options{
 		Name: "probe", URL: c.URL, Pin: c.Pin, Owner: "vcprobe", Log: log,
@@ -86,11 +93,9 @@ func run() error {
 		return err
 	}
 	defer func() { _ = s.Close() }()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	source := vcenter.New(vcenter.Options{Session: s, Clusters: c.Clusters, Log: log})
 	m := mirror.New(mirror.Options{Log: log})
-	sink := &sink{Mirror: m, out: json.NewEncoder(os.Stdout), began: time.Now()}
+	sink := &sink{Mirror: m, out: json.NewEncoder(out), began: time.Now()}
 	runner := discovery.New(sink, log)
 	var wg sync.WaitGroup
 	wg.Go(func() { sink.follow(ctx) })
