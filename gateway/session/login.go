@@ -2,8 +2,6 @@ package session
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
@@ -18,33 +16,6 @@ import (
 
 // sessionCookie is the name that vCenter gives it.
 const sessionCookie = "vmware_soap_session"
-
-// refusal remembers an account that vCenter did not take.
-type refusal struct {
-	salt   [16]byte
-	digest [32]byte // of the salt and the account
-	at     time.Time
-	cause  string
-}
-
-func (r *refusal) sum(a Account) [32]byte {
-	return sha256.Sum256(fmt.Appendf(nil, "%s%d:%s%s", r.salt, len(a.User), a.User, a.Password))
-}
-
-func (r *refusal) set(a Account, at time.Time, cause error) {
-	_, _ = rand.Read(r.salt[:]) // never fails
-	r.digest, r.at, r.cause = r.sum(a), at, cause.Error()
-}
-
-// check is an error if the account is the refused one and it is too early.
-func (r *refusal) check(a Account, now time.Time) error {
-	again := r.at.Add(refusedFor)
-	if r.at.IsZero() || !now.Before(again) || r.digest != r.sum(a) {
-		return nil
-	}
-	return fmt.Errorf("%w %s (%s): it is not tried again before %s, lest the directory lock it: set the right password, or unlock it",
-		ErrRefused, a.User, r.cause, again.UTC().Format(time.TimeOnly+" MST"))
-}
 
 // login opens a session. The caller holds the gate.
 func (s *Session) login(ctx context.Context, part string) (*Login, error) {
@@ -63,8 +34,9 @@ func (s *Session) login(ctx context.Context, part string) (*Login, error) {
 		return nil, fmt.Errorf("log in to vCenter %s as %s: %w", s.opts.Name, a.User, err)
 	}
 	s.mu.Lock()
-	s.refused = refusal{}
+	err = s.refused.clear()
 	s.mu.Unlock()
+	s.forgetful(err)
 	s.log.Info("logged in to vCenter", "vcenter", s.opts.Name, "user", a.User, "part", part, "version", l.Client.ServiceContent.About.Version)
 	return l, nil
 }
@@ -82,8 +54,9 @@ func (s *Session) open(ctx context.Context, a Account, agent string) (*Login, er
 	res, err := methods.Login(ctx, c, &types.Login{This: *c.ServiceContent.SessionManager, UserName: a.User, Password: a.Password})
 	if _, refused := fault(err).(types.InvalidLogin); refused {
 		s.mu.Lock()
-		s.refused.set(a, s.now(), err)
+		unkept := s.refused.set(a, s.now(), err)
 		s.mu.Unlock()
+		s.forgetful(unkept)
 		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	if err != nil {
@@ -92,6 +65,13 @@ func (s *Session) open(ctx context.Context, a Account, agent string) (*Login, er
 	}
 	l.User = res.Returnval
 	return l, nil
+}
+
+// forgetful tells that a restart would not know which account was refused.
+func (s *Session) forgetful(err error) {
+	if err != nil {
+		s.log.Warn("which account was refused is not kept for the next start", "vcenter", s.opts.Name, "err", err)
+	}
 }
 
 // connect makes a client and reads what the server is.

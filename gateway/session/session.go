@@ -51,7 +51,10 @@ var ErrRefused = errors.New("vCenter refuses the account")
 var ErrClosed = errors.New("the connections to vCenter are closed")
 
 // Account is what to log in with.
-type Account struct{ User, Password string }
+type Account struct {
+	User, Password string
+	Set            time.Time // when it was set; zero: nobody knows
+}
 
 // String leaves the password out.
 func (a Account) String() string { return a.User + " (password not shown)" }
@@ -74,6 +77,9 @@ type Options struct {
 	// Account returns what to log in with. It is asked at each login, so that
 	// a rotation needs no restart.
 	Account func() (Account, error)
+	// Refused is a file that keeps for the next start which account vCenter did
+	// not take, and when, lest restarts lock it. Empty: none.
+	Refused string
 	// Owner names this gateway. A login ends older sessions of the same owner
 	// and name that nobody uses. Empty: it leaves all others alone.
 	Owner string
@@ -121,9 +127,13 @@ func New(o Options) (*Session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("vCenter %s: %w", o.Name, err)
 	}
+	refused, err := recall(o.Refused)
+	if err != nil {
+		o.Log.Warn("an account may be tried once too often", "vcenter", o.Name, "err", err)
+	}
 	return &Session{
 		opts: o, log: o.Log, run: rand.Text(), url: u, transport: transport, now: time.Now, seen: seen,
-		gate: make(chan struct{}, 1), own: make(map[*Login]struct{}),
+		refused: refused, gate: make(chan struct{}, 1), own: make(map[*Login]struct{}),
 	}, nil
 }
 

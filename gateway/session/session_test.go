@@ -5,6 +5,9 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -253,7 +256,9 @@ func TestARefusedAccountIsTriedOnce(t *testing.T) {
 	password.Store("wrong")
 	now := time.Now()
 	o := pinned(v)
-	o.Account = func() (Account, error) { return Account{"gw@vsphere.local", password.Load().(string)}, nil }
+	o.Account = func() (Account, error) {
+		return Account{User: "gw@vsphere.local", Password: password.Load().(string)}, nil
+	}
 	s := connect(t, o)
 	s.now = func() time.Time { return now }
 	for range 5 {
@@ -282,6 +287,40 @@ func TestARefusedAccountIsTriedOnce(t *testing.T) {
 	password.Store("secret")
 	if _, err := s.Client(t.Context()); err != nil {
 		t.Errorf("with the right password: %v", err)
+	}
+}
+
+func TestRestartsDoNotLockAnAccount(t *testing.T) {
+	v := start(t)
+	set := time.Now().Add(-time.Hour)
+	o := pinned(v)
+	o.Refused = filepath.Join(t.TempDir(), "refused.json")
+	o.Account = func() (Account, error) { return Account{User: "gw@vsphere.local", Password: "wrong", Set: set}, nil }
+	for range 5 {
+		if _, err := connect(t, o).Client(t.Context()); !errors.Is(err, ErrRefused) {
+			t.Fatalf("Client: %v", err)
+		}
+	}
+	if n := v.Counts().PasswordsSeen; n != 1 {
+		t.Errorf("the server saw the wrong password %d times", n)
+	}
+	if b, err := os.ReadFile(o.Refused); err != nil || strings.Contains(string(b), "wrong") || !strings.Contains(string(b), "gw@vsphere.local") {
+		t.Errorf("kept: %s, %v", b, err)
+	}
+	set = time.Now().Add(time.Second) // a person has set it again
+	if _, err := connect(t, o).Client(t.Context()); !errors.Is(err, ErrRefused) || v.Counts().PasswordsSeen != 2 {
+		t.Errorf("a newer account: %v, %d tries", err, v.Counts().PasswordsSeen)
+	}
+	o.Account = func() (Account, error) {
+		a, err := right()
+		a.Set = time.Now().Add(time.Minute)
+		return a, err
+	}
+	if _, err := connect(t, o).Client(t.Context()); err != nil {
+		t.Errorf("the right account: %v", err)
+	}
+	if _, err := os.Stat(o.Refused); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the refusal is still kept: %v", err)
 	}
 }
 

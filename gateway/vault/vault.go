@@ -26,6 +26,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/openpf9/openpf9/internal/atomicfile"
 )
@@ -44,8 +45,9 @@ var ErrNoAccount = errors.New("no account is set")
 
 // Secret is an account of a vCenter.
 type Secret struct {
-	User     string `json:"user"`
-	Password string `json:"password"`
+	User     string    `json:"user"`
+	Password string    `json:"password"`
+	Set      time.Time `json:"set"` // when it was, by the vault
 }
 
 // String leaves the password out, wherever a Secret is printed.
@@ -118,6 +120,7 @@ func (v *Vault) Set(name string, s Secret) error {
 	if name == "" || s.User == "" || len(name) > maxField || len(s.User) > maxField || len(s.Password) > maxField {
 		return fmt.Errorf("set account %q: a name and a user are needed, each of at most %d bytes, like the password", name, maxField)
 	}
+	s.Set = time.Now().UTC()
 	return v.change(func(all map[string]Secret) { all[name] = s })
 }
 

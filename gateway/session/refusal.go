@@ -1,0 +1,88 @@
+package session
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/openpf9/openpf9/internal/atomicfile"
+)
+
+// refusal remembers an account that vCenter did not take, in memory and in a
+// file: a gateway that is started again and again must not lock an account
+// either. The file holds nothing of the password, so that after a start only the
+// time at which the account was set can tell whether it is another one.
+type refusal struct {
+	User  string    `json:"user"`
+	At    time.Time `json:"at"`
+	Cause string    `json:"cause"`
+
+	file   string // empty: none
+	known  bool   // the account itself is, by the fields below
+	salt   [16]byte
+	digest [32]byte // of the salt and the account
+}
+
+// recall reads what an earlier run has written.
+func recall(file string) (refusal, error) {
+	r := refusal{file: file}
+	if file == "" {
+		return r, nil
+	}
+	b, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &r)
+	}
+	if err != nil {
+		return refusal{file: file}, fmt.Errorf("read which account was refused: %w", err)
+	}
+	return r, nil
+}
+
+func (r *refusal) sum(a Account) [32]byte {
+	return sha256.Sum256(fmt.Appendf(nil, "%s%d:%s%s", r.salt, len(a.User), a.User, a.Password))
+}
+
+func (r *refusal) set(a Account, at time.Time, cause error) error {
+	_, _ = rand.Read(r.salt[:]) // never fails
+	r.User, r.At, r.Cause, r.known, r.digest = a.User, at.UTC(), cause.Error(), true, r.sum(a)
+	if r.file == "" {
+		return nil
+	}
+	b, err := json.Marshal(r)
+	if err == nil {
+		err = atomicfile.Write(r.file, b, 0o600)
+	}
+	return err
+}
+
+// clear forgets it: the account is good.
+func (r *refusal) clear() error {
+	was := !r.At.IsZero()
+	*r = refusal{file: r.file}
+	if !was || r.file == "" {
+		return nil
+	}
+	if err := os.Remove(r.file); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// check is an error if the account is the refused one and it is too early.
+func (r *refusal) check(a Account, now time.Time) error {
+	again := r.At.Add(refusedFor)
+	if r.At.IsZero() || !now.Before(again) || a.User != r.User || r.known && r.digest != r.sum(a) || !r.known && a.Set.After(r.At) {
+		return nil
+	}
+	return fmt.Errorf("%w %s (%s): it is not tried again before %s, lest the directory lock it: set the right password, or unlock it",
+		ErrRefused, a.User, r.Cause, again.UTC().Format(time.TimeOnly+" MST"))
+}
