@@ -103,8 +103,10 @@ type Session struct {
 	dead    *Login     // it was lost, and is logged out before the next
 	own     map[*Login]struct{}
 	refused refusal
-	problem error // why the last login failed; nil: it did not
-	closed  bool
+	// restRefused is the same for REST, which may refuse what SOAP takes.
+	restRefused refusal
+	problem     error // why the last login failed; nil: it did not
+	closed      bool
 }
 
 // New checks the options. It connects to nothing.

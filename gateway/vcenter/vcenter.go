@@ -112,7 +112,7 @@ func Kinds() []string {
 	return []string{
 		inventory.KindVM, inventory.KindTemplate, inventory.KindVCenter, inventory.KindDatacenter, inventory.KindFolder,
 		inventory.KindCluster, inventory.KindESXi, inventory.KindResourcePool, inventory.KindDatastore,
-		inventory.KindDatastoreCluster, inventory.KindPortGroup, inventory.KindSwitch,
+		inventory.KindDatastoreCluster, inventory.KindPortGroup, inventory.KindSwitch, inventory.KindTag,
 	}
 }
 

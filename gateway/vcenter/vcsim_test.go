@@ -14,6 +14,9 @@ import (
 	"github.com/vmware/govmomi/find"
 	tasks "github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vapi/rest"
+	_ "github.com/vmware/govmomi/vapi/simulator" // tags
+	"github.com/vmware/govmomi/vapi/tags"
 	"github.com/vmware/govmomi/vim25"
 
 	"github.com/openpf9/openpf9/gateway/session"
@@ -42,6 +45,7 @@ func vcsim(t *testing.T, change func(*simulator.Model)) *session.Session {
 	}
 	t.Cleanup(model.Remove)
 	model.Service.TLS = new(tls.Config)
+	model.Service.RegisterEndpoints = true // REST
 	server := model.Service.NewServer()
 	t.Cleanup(server.Close)
 	sum := sha256.Sum256(server.TLS.Certificates[0].Certificate[0])
@@ -107,7 +111,7 @@ func TestVcsimsModelIsListed(t *testing.T) {
 		}
 	}
 	for _, kind := range Kinds() {
-		if kind != inventory.KindTemplate && got[kind] == 0 {
+		if kind != inventory.KindTemplate && kind != inventory.KindTag && got[kind] == 0 {
 			t.Errorf("there is no %s: %v", kind, got)
 		}
 	}
@@ -179,6 +183,54 @@ func TestWhatIsDoneInVcsimShows(t *testing.T) {
 		_, found, err := w.Get(ctx, k)
 		return err == nil && !found
 	})
+}
+
+func TestTagsAreListed(t *testing.T) {
+	s := vcsim(t, nil)
+	often := patient
+	often.sweepEvery = 50 * time.Millisecond
+	w := watch(t, nil, Options{Session: s}, often)
+	w.list()
+	ctx := t.Context()
+	c := operator(t, s)
+	vm, err := find.NewFinder(c).VirtualMachine(ctx, "/DC0/vm/DC0_H0_VM0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	find := func() (r plugin.Resource, ok bool) {
+		for k, r := range w.list() {
+			if k.Kind == inventory.KindTag {
+				return r, true
+			}
+		}
+		return r, false
+	}
+	var tag string
+	err = s.REST(ctx, func(ctx context.Context, c *rest.Client) error {
+		m := tags.NewManager(c)
+		category, err := m.CreateCategory(ctx, &tags.Category{Name: "tier", Cardinality: "SINGLE"})
+		if err == nil {
+			tag, err = m.CreateTag(ctx, &tags.Tag{Name: "gold", Description: "fast", CategoryID: category})
+		}
+		if err == nil {
+			err = m.AttachTag(ctx, tag, vm)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, "a tag", func() bool {
+		r, ok := find()
+		spec, _ := r.Spec.(inventory.Tag)
+		return ok && r.Name == "gold" && spec.Category == "tier" && spec.Description == "fast" && slices.Equal(spec.Objects, []string{vm.Reference().Value})
+	})
+	if err := s.REST(ctx, func(ctx context.Context, c *rest.Client) error {
+		return tags.NewManager(c).DeleteTag(ctx, &tags.Tag{ID: tag, Name: "gold"})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "no tag", func() bool { _, ok := find(); return !ok })
 }
 
 func TestChosenClustersOnly(t *testing.T) {

@@ -22,6 +22,7 @@ const (
 	KindPortGroup        = "vsphere.network"           // PortGroup
 	KindSwitch           = "vsphere.switch"            // Switch
 	KindTemplate         = "vsphere.template"          // VM, one that is a template
+	KindTag              = "vsphere.tag"               // Tag; its id ends in the URN of the tag
 )
 
 // vsphere is a part of the table of core kinds.
@@ -39,6 +40,7 @@ var vsphere = []plugin.Kind{
 	kind(KindDatastoreCluster, DatastoreCluster{}, column("SIZE", "capacity_bytes"), column("FREE", "free_bytes"), wide("DATACENTER", "datacenter")),
 	kind(KindPortGroup, PortGroup{}, column("TYPE", "type"), column("SWITCH", "switch"), column("VLAN", "vlan"), wide("DATACENTER", "datacenter")),
 	kind(KindSwitch, Switch{}, column("VERSION", "version"), column("MTU", "mtu"), column("HOSTS", "hosts"), wide("DATACENTER", "datacenter")),
+	kind(KindTag, Tag{}, column("CATEGORY", "category"), wide("DESCRIPTION", "description")),
 	kind(KindTemplate, VM{}, column("VCPUS", "vcpus"), column("MEMORY", "memory_bytes"), column("PATH", "path"), wide("HOST", "host")),
 }
 
@@ -175,6 +177,13 @@ type Switch struct {
 	MTU        int    `json:"mtu,omitempty"`
 	Ports      int    `json:"ports,omitempty"`
 	Hosts      int    `json:"hosts"` // that are members
+}
+
+// Tag is a vSphere tag and what it is attached to.
+type Tag struct {
+	Category    string   `json:"category"`
+	Description string   `json:"description,omitempty"`
+	Objects     []string `json:"objects,omitempty"` // managed object ids, sorted
 }
 
 // VMware is what only a vSphere VM has.
