@@ -69,6 +69,15 @@ var messages = map[string]any{
 	"renew":     &wire.RenewRequest{CSR: "PEM"},
 	"kind":      declaration,
 	"extension": extension,
+	"actionsoffer": &wire.ActionsOffer{Actions: wire.Actions(), Reason: "control is switched off on the gateway"},
+	"actionrequest": &wire.ActionRequest{
+		ID: "a1b2c3d4e5f6", Action: wire.ActionSnapshotCreate, Target: vm.Key, RequestedBy: "ops", Requested: now, Deadline: now.Add(time.Minute),
+		Arguments: wire.ActionArguments{Name: "before", Description: "the upgrade", Memory: true, Quiesce: true, Snapshot: "snapshot-7", Children: true},
+	},
+	"actionoutcome": &wire.ActionOutcome{
+		ID: "a1b2c3d4e5f6", State: wire.ActionFailed, Reason: "vCenter did not answer", Uncertain: true, Progress: 40, Started: now, Ended: now,
+		Result: &wire.ActionResult{Unchanged: true, Snapshot: "snapshot-8", Console: &wire.ConsoleTicket{Type: "webmks", URL: "wss://esx1:443/ticket/x", Fingerprint: "AA:BB", Expires: now}},
+	},
 	"certificate": &wire.Certificate{
 		HostID: "0b5c7d7e-8a52-4a0c-9a3f-1f2e3d4c5b6a", Certificate: "PEM", CA: "PEM", NotAfter: now, RenewAt: now,
 	},
