@@ -93,6 +93,8 @@ type Executor struct {
 	journal *journal
 	begun   chan *entry   // Run takes them
 	ended   chan struct{} // closed by Run
+	// settleAfter is for a request to arrive whose answer was lost; immutable.
+	settleAfter time.Duration
 
 	mu      sync.Mutex // guards the fields below and all entries; not held over I/O
 	entries map[string]*entry
@@ -125,7 +127,7 @@ func New(o Options) (*Executor, error) {
 	}
 	x := &Executor{
 		o: o, log: o.Log, journal: j, begun: make(chan *entry), ended: make(chan struct{}),
-		entries: make(map[string]*entry), busy: make(map[string]*entry),
+		entries: make(map[string]*entry), busy: make(map[string]*entry), settleAfter: 5 * time.Second,
 	}
 	for _, r := range all {
 		x.entries[r.Request.ID] = &entry{record: r, changed: make(chan struct{})}

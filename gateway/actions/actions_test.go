@@ -166,7 +166,7 @@ func TestWhatMayNotBeControlled(t *testing.T) {
 
 func TestOneAtATime(t *testing.T) {
 	s := newSite(t)
-	delayed(t, "PowerOff", 700*time.Millisecond)
+	s.delayed("PowerOff", 700*time.Millisecond)
 	g := s.gateway(func(o *Options) { o.Limits.Running = 2 })
 	first, second, third := request(s, 0, wire.ActionPowerOff), request(s, 1, wire.ActionPowerOff), request(s, 2, wire.ActionPowerOff)
 	ends := make(chan wire.ActionOutcome, 2)
@@ -237,7 +237,7 @@ func TestLostAnswers(t *testing.T) {
 	s := newSite(t)
 	g := s.gateway(nil)
 	t.Run("of what was done", func(t *testing.T) {
-		delayed(t, "PowerOff", 500*time.Millisecond)
+		s.delayed("PowerOff", 500*time.Millisecond)
 		s.losing("PowerOffVM_Task", loseAnswer)
 		if o := g.do(request(s, 0, wire.ActionPowerOff)); o.State != wire.ActionSucceeded {
 			t.Errorf("got %+v", o)
@@ -273,7 +273,7 @@ func TestLostAnswers(t *testing.T) {
 		}
 	})
 	t.Run("while it is followed", func(t *testing.T) {
-		delayed(t, "PowerOff", 500*time.Millisecond)
+		s.delayed("PowerOff", 500*time.Millisecond)
 		s.losing("WaitForUpdatesEx", loseAnswer)
 		if o := g.do(request(s, 1, wire.ActionPowerOff)); o.State != wire.ActionSucceeded {
 			t.Errorf("got %+v", o)
@@ -306,10 +306,10 @@ func TestTheSessionIsGone(t *testing.T) {
 
 func TestADeadlineEndsTheWait(t *testing.T) {
 	s := newSite(t)
-	delayed(t, "PowerOff", 4*time.Second)
+	s.delayed("PowerOff", 2*time.Second)
 	g := s.gateway(nil)
 	q := request(s, 0, wire.ActionPowerOff)
-	q.Deadline = q.Requested.Add(time.Second)
+	q.Deadline = q.Requested.Add(500 * time.Millisecond)
 	if o := g.do(q); o.State != wire.ActionFailed || !o.Uncertain || !strings.Contains(o.Reason, "not ended in time") {
 		t.Errorf("got %+v", o)
 	}

@@ -18,7 +18,6 @@ import (
 const (
 	callLimit   = 30 * time.Second // of one question to vCenter
 	againAfter  = time.Second      // between tries of what only looks
-	settleAfter = 5 * time.Second  // for a request to arrive whose answer was lost
 	settleLimit = time.Minute      // beyond the deadline, for finding out how it ended
 )
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -53,16 +54,19 @@ type site struct {
 	logins int
 }
 
-// Ways to lose a call: before it reaches vCenter, or its answer, once.
+// Ways to lose a call, once: before it reaches vCenter, or its answer, at once
+// or when the caller has gone.
 const (
 	loseCall   = "call"
 	loseAnswer = "answer"
+	holdAnswer = "hold"
 )
 
 func newSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{t: t, journal: filepath.Join(t.TempDir(), "actions.journal"), lose: map[string]string{}}
 	s.inside = func(ref types.ManagedObjectReference) bool { return ref.ServerGUID == s.uuid() }
+	t.Cleanup(func() { simulator.TaskDelay.MethodDelay = nil }) // when the simulator has ended
 	s.model = simulator.VPX()
 	if err := s.model.Create(); err != nil {
 		t.Fatal(err)
@@ -74,6 +78,7 @@ func newSite(t *testing.T) *site {
 	s.account = sim.URL.User
 	pass := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "https", Host: sim.URL.Host})
 	pass.Transport = &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} // the simulator's own certificate, in this process
+	pass.ErrorLog = log.New(io.Discard, "", 0) // calls are given up on purpose
 	s.front = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.forward(w, r, pass) }))
 	t.Cleanup(s.front.Close)
 	s.ca = writeCA(t, s.front)
@@ -105,6 +110,9 @@ func (s *site) forward(w http.ResponseWriter, r *http.Request, pass http.Handler
 		return
 	case loseAnswer:
 		pass.ServeHTTP(httptest.NewRecorder(), r)
+	case holdAnswer:
+		pass.ServeHTTP(httptest.NewRecorder(), r.WithContext(context.WithoutCancel(r.Context())))
+		<-r.Context().Done()
 	}
 	panic(http.ErrAbortHandler) // the connection breaks
 }
@@ -165,11 +173,9 @@ func (s *site) power(vm int) types.VirtualMachinePowerState {
 
 // set changes a VM in the simulator, which has no call for it.
 func (s *site) set(vm int, changes ...types.PropertyChange) {
-	sim := s.model.Map().Get(s.vms[vm].Self).(*simulator.VirtualMachine)
-	s.model.Service.Context.Update(sim, changes)
+	s.model.Service.Context.Update(s.model.Map().Get(s.vms[vm].Self), changes)
 }
 
-// off powers a VM off in the simulator.
 func (s *site) setPower(vm int, state types.VirtualMachinePowerState) {
 	s.set(vm, types.PropertyChange{Name: "runtime.powerState", Val: state})
 }
@@ -262,6 +268,7 @@ func (s *site) gateway(change func(*Options)) *gateway {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	x.settleAfter = 200 * time.Millisecond
 	ctx, cancel := context.WithCancel(context.WithoutCancel(s.t.Context()))
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -337,9 +344,8 @@ func (s *site) eventually(what string, holds func() bool) {
 }
 
 // delayed has the simulator take its time for a task.
-func delayed(t *testing.T, task string, d time.Duration) {
+func (s *site) delayed(task string, d time.Duration) {
 	simulator.TaskDelay.MethodDelay = map[string]int{task: int(d / time.Millisecond), "LockHandoff": 0}
-	t.Cleanup(func() { simulator.TaskDelay.MethodDelay = nil })
 }
 
 

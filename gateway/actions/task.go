@@ -144,7 +144,7 @@ func (j *job) wait(ctx context.Context, task types.ManagedObjectReference, last 
 func (j *job) search(ctx, own context.Context, why string) {
 	limit, cancel := context.WithDeadline(ctx, later(j.e.Deadline, time.Now()).Add(settleLimit))
 	defer cancel()
-	for try := 0; try < 2; try++ {
+	for try := range 2 {
 		if err := j.again(limit); err != nil {
 			break
 		}
@@ -158,7 +158,7 @@ func (j *job) search(ctx, own context.Context, why string) {
 			j.follow(ctx, own)
 			return
 		}
-		if j.e.Task != "" || pause(limit, settleAfter) != nil { // the request may be on its way yet
+		if j.e.Task != "" || try == 0 && pause(limit, j.x.settleAfter) != nil { // the request may be on its way yet
 			break
 		}
 	}

@@ -117,8 +117,8 @@ var verbs = map[string]verb{
 		},
 	},
 	wire.ActionSnapshotCreate: {ready: readySnapshot, start: createSnapshot, tasks: []string{"VirtualMachine.createSnapshot", "VirtualMachine.createSnapshotEx"}, reached: snapshotMade},
-	wire.ActionSnapshotRemove: {ready: findSnapshot, start: removeSnapshot, tasks: []string{"vm.Snapshot.remove", "VirtualMachineSnapshot.removeSnapshot"}, reached: snapshotGone},
-	wire.ActionSnapshotRevert: {ready: findSnapshot, start: revertSnapshot, tasks: []string{"vm.Snapshot.revert", "VirtualMachineSnapshot.revertToSnapshot"}},
+	wire.ActionSnapshotRemove: {ready: findSnapshot, start: removeSnapshot, tasks: []string{"vm.Snapshot.remove", "VirtualMachine.removeSnapshot"}, reached: snapshotGone},
+	wire.ActionSnapshotRevert: {ready: findSnapshot, start: revertSnapshot, tasks: []string{"vm.Snapshot.revert", "VirtualMachine.revertSnapshot"}},
 	wire.ActionConsole:        {ready: func(j *job) (string, error) { return "", j.mustBeOn() }, start: openConsole},
 }
 
