@@ -29,11 +29,11 @@ type Action struct {
 	Requested   time.Time            `json:"requested"` // our clock, as Deadline and Ended
 	Deadline    time.Time            `json:"deadline"`
 	// State is "accepted", "running", "succeeded", "failed" or "refused".
-	State     string `json:"state"`
-	Reason    string `json:"reason,omitempty"`    // for people
-	Uncertain bool   `json:"uncertain,omitempty"` // it failed, and nobody knows whether it did something
-	Progress  int    `json:"progress,omitempty"`  // percent
-	Ended     time.Time          `json:"ended,omitzero"`
+	State     string    `json:"state"`
+	Reason    string    `json:"reason,omitempty"`    // for people
+	Uncertain bool      `json:"uncertain,omitempty"` // it failed, and nobody knows whether it did something
+	Progress  int       `json:"progress,omitempty"`  // percent
+	Ended     time.Time `json:"ended,omitzero"`
 	// Result has the ticket of a console once, for who asked for it.
 	Result *wire.ActionResult `json:"result,omitempty"`
 	// Revision grows with each change; the parameter "since" waits for the next.

@@ -88,6 +88,8 @@ type Manager struct {
 	begun   chan *open    // Run follows them
 	ended   chan struct{} // closed by Run
 	waiting chan struct{} // one token for each request that waits
+	// grace is for a host to say how an action ended, after its deadline; immutable.
+	grace time.Duration
 
 	mu      sync.Mutex // guards the fields below and all open actions
 	open    map[string]*open
@@ -116,7 +118,7 @@ func New(cfg Config) *Manager {
 	}
 	return &Manager{
 		cfg: cfg, log: cfg.Log,
-		begun: make(chan *open), ended: make(chan struct{}), waiting: make(chan struct{}, cfg.Limits.Waiting),
+		begun: make(chan *open), ended: make(chan struct{}), waiting: make(chan struct{}, cfg.Limits.Waiting), grace: time.Minute,
 		open: make(map[string]*open), perHost: make(map[wire.HostID]int),
 	}
 }
@@ -226,9 +228,6 @@ func (m *Manager) Begin(ctx context.Context, by httpapi.Caller, host wire.HostID
 		return m.Get(ctx, by, host, first)
 	}
 	err := m.begin(ctx, by, key, digest, &a)
-	if err == nil || !errors.Is(err, errTaken) {
-		m.audit(ctx, &a, by.Remote, "action.request", err)
-	}
 	if errors.Is(err, errTaken) { // by a twin of this request, just now
 		first, err := m.first(ctx, by.Name, key, digest)
 		if err != nil {
@@ -236,6 +235,7 @@ func (m *Manager) Begin(ctx context.Context, by httpapi.Caller, host wire.HostID
 		}
 		return m.Get(ctx, by, host, first)
 	}
+	m.audit(ctx, &a, by.Remote, "action.request", err)
 	return a, err
 }
 

@@ -25,7 +25,6 @@ const (
 	askLimit   = 15 * time.Second // for a host to say what it can do
 	quietLimit = 45 * time.Second // without a line from the host, which sends one every 15 s
 	settleWait = time.Second      // between tries to reach the host again
-	grace      = time.Minute      // after the deadline, for a host to say how it ended
 	storeTries = 5                // to store an end
 	ticketLife = time.Minute      // at most, for a console's ticket to be fetched
 	maxLine    = 64 << 10         // bytes of an outcome
@@ -39,7 +38,7 @@ func (m *Manager) follow(ctx context.Context, o *open) {
 	m.mu.Lock()
 	a := o.action
 	m.mu.Unlock()
-	own, cancel := context.WithDeadline(ctx, a.Deadline.Add(grace))
+	own, cancel := context.WithDeadline(ctx, a.Deadline.Add(m.grace))
 	defer cancel()
 	host := m.reach(a.Host)
 	defer host.CloseIdleConnections()
@@ -174,11 +173,11 @@ func (m *Manager) converse(ctx context.Context, host *http.Client, o *open, to s
 	lines.Buffer(make([]byte, 0, 4<<10), maxLine)
 	for lines.Scan() {
 		quiet.Reset(quietLimit)
-		var next wire.ActionOutcome
-		if err := json.Unmarshal(lines.Bytes(), &next); err != nil || next.ID != last.ID {
-			return last, errors.New("the host says something that is not understood")
+		next, err := parse(lines.Bytes(), last.ID)
+		if err != nil {
+			return last, err
 		}
-		if last = tidy(next); last.Done() {
+		if last = next; last.Done() {
 			return last, nil
 		}
 		m.update(o, last)
@@ -206,8 +205,11 @@ func problemIn(res *http.Response, body []byte) string {
 	return res.Status
 }
 
-// tidy holds a host's words to their limits.
-func tidy(o wire.ActionOutcome) wire.ActionOutcome {
+// parse reads a line about an action, and holds the host's words to their limits.
+func parse(line []byte, id string) (o wire.ActionOutcome, err error) {
+	if err := json.Unmarshal(line, &o); err != nil || o.ID != id {
+		return o, errors.New("the host says something that is not understood")
+	}
 	o.Reason = clip(o.Reason, maxReason)
 	o.Progress = min(max(o.Progress, 0), 100)
 	if !o.Done() && o.State != wire.ActionAccepted {
@@ -219,7 +221,7 @@ func tidy(o wire.ActionOutcome) wire.ActionOutcome {
 			r.Console = nil
 		}
 	}
-	return o
+	return o, nil
 }
 
 func clip(s string, most int) string {
