@@ -36,8 +36,7 @@ type fakeGateway struct {
 type progress struct{ o wire.ActionOutcome }
 
 func (u *unit) gateway(id wire.HostID) *fakeGateway {
-	g := &fakeGateway{agent: u.enroll(id), known: map[string]*progress{}, offer: wire.ActionsOffer{Actions: wire.Actions()}, news: make(chan struct{})}
-	return g
+	return &fakeGateway{agent: u.enroll(id), known: map[string]*progress{}, offer: wire.ActionsOffer{Actions: wire.Actions()}, news: make(chan struct{})}
 }
 
 // connect opens a tunnel that offers actions.
@@ -81,10 +80,8 @@ func (g *fakeGateway) connect() {
 	})
 	web := &http.Server{Handler: mux}
 	go func() { _ = web.Serve(l) }()
-	if g.s, err = g.u.dial(&g.cert, services); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = g.s.Close("test ends"); _ = web.Close() })
+	t.Cleanup(func() { _ = web.Close() })
+	g.connectWith(services)
 	g.u.eventually("the gateway is connected", func() bool { return g.u.host(g.id).Connected })
 }
 
