@@ -3,7 +3,6 @@ package du
 import (
 	"bytes"
 	"encoding/json"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -125,16 +124,19 @@ func (g *fakeGateway) count() int {
 	return len(g.seen)
 }
 
-// act asks for an action, with a key.
+// act asks for an action, with a key. It may be called from any goroutine; a
+// status of 0 says that the test has failed.
 func (u *unit) act(id wire.HostID, key, query string, q any) (a api.Action, status int, location string) {
 	u.t.Helper()
 	b, err := json.Marshal(q)
 	if err != nil {
-		u.t.Fatal(err)
+		u.t.Error(err)
+		return a, 0, ""
 	}
 	req, err := http.NewRequestWithContext(u.t.Context(), "POST", u.base+"/api/v1/hosts/"+string(id)+"/actions"+query, bytes.NewReader(b))
 	if err != nil {
-		u.t.Fatal(err)
+		u.t.Error(err)
+		return a, 0, ""
 	}
 	req.Header.Set("Authorization", "Bearer "+u.token)
 	if key != "" {
@@ -142,21 +144,20 @@ func (u *unit) act(id wire.HostID, key, query string, q any) (a api.Action, stat
 	}
 	res, err := u.http.Do(req)
 	if err != nil {
-		u.t.Fatal(err)
+		u.t.Error(err)
+		return a, 0, ""
 	}
 	defer func() { _ = res.Body.Close() }()
-	text, err := io.ReadAll(res.Body)
-	if err != nil {
-		u.t.Fatal(err)
-	}
+	into := any(&a)
+	var problem struct{ Message string }
 	if res.StatusCode >= 300 {
-		var p struct{ Message string }
-		if err := json.Unmarshal(text, &p); err != nil {
-			u.t.Fatal(err)
-		}
-		a.Reason = p.Message
-	} else if err := json.Unmarshal(text, &a); err != nil {
-		u.t.Fatal(err)
+		into = &problem
+	}
+	if err := json.NewDecoder(res.Body).Decode(into); err != nil {
+		u.t.Error(err)
+	}
+	if problem.Message != "" {
+		a.Reason = problem.Message
 	}
 	return a, res.StatusCode, res.Header.Get("Location")
 }

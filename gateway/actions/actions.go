@@ -286,6 +286,7 @@ func (x *Executor) settle(id string) (*entry, error) {
 		return nil, err
 	}
 	x.audit(e)
+	x.trim()
 	return e, nil
 }
 

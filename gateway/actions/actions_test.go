@@ -272,6 +272,12 @@ func TestLostAnswers(t *testing.T) {
 			t.Errorf("got %+v", o)
 		}
 	})
+	t.Run("of a ticket", func(t *testing.T) {
+		s.losing("AcquireTicket", loseCall)
+		if o := g.do(request(s, 2, wire.ActionConsole)); o.State != wire.ActionFailed || o.Uncertain || !strings.Contains(o.Reason, "ask again") {
+			t.Errorf("got %+v", o)
+		}
+	})
 	t.Run("while it is followed", func(t *testing.T) {
 		s.delayed("PowerOff", 500*time.Millisecond)
 		s.losing("WaitForUpdatesEx", loseAnswer)

@@ -18,7 +18,7 @@ import (
 const (
 	callLimit   = 30 * time.Second // of one question to vCenter
 	againAfter  = time.Second      // between tries of what only looks
-	settleLimit = time.Minute      // beyond the deadline, for finding out how it ended
+	settleLimit = 30 * time.Second // beyond the deadline, for finding out how it ended
 )
 
 // A job is one action being carried out.
@@ -102,7 +102,11 @@ func (x *Executor) resume(ctx context.Context, e *entry) {
 
 // lost goes on when nobody knows whether vCenter was asked.
 func (j *job) lost(ctx, own context.Context, why string) {
-	if j.verb.waits {
+	switch {
+	case j.verb.harmless:
+		j.x.end(j.e, wire.ActionFailed, why+": ask again", nil)
+		return
+	case j.verb.waits:
 		j.finish(ctx, own, false)
 		return
 	}

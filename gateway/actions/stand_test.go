@@ -78,7 +78,7 @@ func newSite(t *testing.T) *site {
 	s.account = sim.URL.User
 	pass := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "https", Host: sim.URL.Host})
 	pass.Transport = &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} // the simulator's own certificate, in this process
-	pass.ErrorLog = log.New(io.Discard, "", 0) // calls are given up on purpose
+	pass.ErrorLog = log.New(io.Discard, "", 0)                                               // calls are given up on purpose
 	s.front = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.forward(w, r, pass) }))
 	t.Cleanup(s.front.Close)
 	s.ca = writeCA(t, s.front)
@@ -294,16 +294,19 @@ func request(s *site, vm int, action string) *wire.ActionRequest {
 	}
 }
 
-// ask sends a message and returns all that is said.
+// ask sends a message and returns all that is said. It may be called from any
+// goroutine; a status of 0 says that the test has failed.
 func (g *gateway) ask(path string, in any) (all []wire.ActionOutcome, status int) {
 	g.s.t.Helper()
 	body, err := json.Marshal(in)
 	if err != nil {
-		g.s.t.Fatal(err)
+		g.s.t.Error(err)
+		return nil, 0
 	}
 	res, err := http.Post(g.web.URL+path, "application/json", bytes.NewReader(body))
 	if err != nil {
-		g.s.t.Fatal(err)
+		g.s.t.Error(err)
+		return nil, 0
 	}
 	defer func() { _ = res.Body.Close() }()
 	if res.StatusCode != http.StatusOK {
@@ -314,18 +317,20 @@ func (g *gateway) ask(path string, in any) (all []wire.ActionOutcome, status int
 		if err := d.Decode(&o); errors.Is(err, io.EOF) {
 			return all, res.StatusCode
 		} else if err != nil {
-			g.s.t.Fatal(err)
+			g.s.t.Error(err)
+			return all, 0
 		}
 		all = append(all, o)
 	}
 }
 
 // do carries an action out and returns its end.
-func (g *gateway) do(q *wire.ActionRequest) wire.ActionOutcome {
+func (g *gateway) do(q *wire.ActionRequest) (last wire.ActionOutcome) {
 	g.s.t.Helper()
 	all, status := g.ask("/v1/actions", q)
 	if status != http.StatusOK || len(all) == 0 {
-		g.s.t.Fatalf("%s: status %d, %d lines", q.Action, status, len(all))
+		g.s.t.Errorf("%s: status %d, %d lines", q.Action, status, len(all))
+		return last
 	}
 	return all[len(all)-1]
 }
@@ -347,7 +352,6 @@ func (s *site) eventually(what string, holds func() bool) {
 func (s *site) delayed(task string, d time.Duration) {
 	simulator.TaskDelay.MethodDelay = map[string]int{task: int(d / time.Millisecond), "LockHandoff": 0}
 }
-
 
 // sessions are the keys of all sessions but the client's own.
 func (s *site) sessions(c *vim25.Client) (keys []string) {

@@ -30,6 +30,8 @@ type verb struct {
 	// whom it never is.
 	waits  bool
 	remedy string
+	// harmless says that it may simply be asked for again.
+	harmless bool
 }
 
 var verbs = map[string]verb{
@@ -119,7 +121,7 @@ var verbs = map[string]verb{
 	wire.ActionSnapshotCreate: {ready: readySnapshot, start: createSnapshot, tasks: []string{"VirtualMachine.createSnapshot", "VirtualMachine.createSnapshotEx"}, reached: snapshotMade},
 	wire.ActionSnapshotRemove: {ready: findSnapshot, start: removeSnapshot, tasks: []string{"vm.Snapshot.remove", "VirtualMachine.removeSnapshot"}, reached: snapshotGone},
 	wire.ActionSnapshotRevert: {ready: findSnapshot, start: revertSnapshot, tasks: []string{"vm.Snapshot.revert", "VirtualMachine.revertSnapshot"}},
-	wire.ActionConsole:        {ready: func(j *job) (string, error) { return "", j.mustBeOn() }, start: openConsole},
+	wire.ActionConsole:        {ready: func(j *job) (string, error) { return "", j.mustBeOn() }, start: openConsole, harmless: true},
 }
 
 func (j *job) power() types.VirtualMachinePowerState { return j.vm.Runtime.PowerState }
