@@ -12,6 +12,7 @@ import (
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
 
+	"github.com/openpf9/openpf9/internal/actions"
 	"github.com/openpf9/openpf9/internal/wire"
 )
 
@@ -24,7 +25,7 @@ const (
 // A job is one action being carried out.
 type job struct {
 	x        *Executor
-	e        *entry
+	a        *actions.Action
 	q        *wire.ActionRequest
 	verb     verb
 	client   *vim25.Client
@@ -33,67 +34,58 @@ type job struct {
 	snapshot types.ManagedObjectReference
 }
 
-func (x *Executor) job(e *entry) *job {
-	return &job{x: x, e: e, q: &e.Request, verb: verbs[e.Request.Action]}
+func (x *Executor) job(a *actions.Action) *job {
+	return &job{x: x, a: a, q: a.Asked(), verb: verbs[a.Asked().Action]}
 }
 
 // carryOut does an action that was just accepted.
-func (x *Executor) carryOut(ctx context.Context, e *entry) {
-	j := x.job(e)
-	own, cancel := context.WithDeadline(ctx, e.Deadline)
+func (x *Executor) carryOut(ctx context.Context, a *actions.Action) {
+	j := x.job(a)
+	own, cancel := context.WithDeadline(ctx, a.Until())
 	defer cancel()
 	if err := j.prepare(own); err != nil {
-		x.end(e, wire.ActionRefused, err.Error(), nil)
+		a.Refuse(err.Error())
 		return
 	}
 	if done, err := j.verb.ready(j); err != nil {
-		x.end(e, wire.ActionRefused, fmt.Sprintf("VM %s: %v", j.vm.Name, err), nil)
+		a.Refuse(fmt.Sprintf("VM %s: %v", j.vm.Name, err))
 		return
 	} else if done != "" {
-		j.unchanged(done)
+		a.Unchanged(done)
 		return
 	}
 	asked, err := vcenterTime(own, j.client)
 	if err != nil {
-		x.end(e, wire.ActionRefused, "ask vCenter for the time: "+explain(err), nil)
+		a.Refuse("ask vCenter for the time: " + explain(err))
 		return
 	}
-	x.change(e, true, func(e *entry) {
-		e.Asked, e.Snapshot = asked, j.snapshot.Value
-		e.Outcome.State, e.Outcome.Started = wire.ActionRunning, time.Now().UTC()
-	})
+	memo := actions.Memo{Asked: asked, Object: j.snapshot.Value}
+	a.Note(memo)
 	call, done := context.WithTimeout(own, callLimit)
 	task, err := j.verb.start(call, j)
 	done()
 	switch {
 	case err == nil && task != nil:
-		x.change(e, true, func(e *entry) { e.Task = task.Value })
+		memo.Task = task.Value
+		a.Note(memo)
 		j.follow(ctx, own)
 	case err == nil:
 		j.finish(ctx, own, true)
 	case isFault(err): // it was not done
 		j.fault(ctx, err)
 	default: // it may have been done
-		x.log.Warn("vCenter's answer was lost", "action", e.Request.ID, "err", err)
+		x.log.Warn("vCenter's answer was lost", "action", j.q.ID, "err", err)
 		j.lost(ctx, own, "vCenter's answer was lost ("+explain(err)+")")
 	}
 }
 
 // resume looks after an action that an earlier run began.
-func (x *Executor) resume(ctx context.Context, e *entry) {
-	if e.Asked.IsZero() {
-		x.end(e, wire.ActionRefused, "the gateway was restarted before vCenter was asked; nothing was done", nil)
-		return
-	}
-	j := x.job(e)
-	own, cancel := context.WithDeadline(ctx, e.Deadline)
+func (x *Executor) resume(ctx context.Context, a *actions.Action) {
+	j := x.job(a)
+	own, cancel := context.WithDeadline(ctx, a.Until())
 	defer cancel()
-	if j.verb.start == nil { // of a newer version
-		x.end(e, wire.ActionFailed, "this version of the gateway does not know the action", func(e *entry) { e.Outcome.Uncertain = true })
-		return
-	}
-	j.snapshot = types.ManagedObjectReference{Type: "VirtualMachineSnapshot", Value: e.Snapshot}
-	if e.Task != "" {
+	j.snapshot = types.ManagedObjectReference{Type: "VirtualMachineSnapshot", Value: a.Known().Object}
+	if a.Known().Task != "" {
 		j.follow(ctx, own)
 		return
 	}
@@ -104,7 +96,7 @@ func (x *Executor) resume(ctx context.Context, e *entry) {
 func (j *job) lost(ctx, own context.Context, why string) {
 	switch {
 	case j.verb.harmless:
-		j.x.end(j.e, wire.ActionFailed, why+": ask again", nil)
+		j.a.Fail(why+": ask again", false)
 		return
 	case j.verb.waits:
 		j.finish(ctx, own, false)
@@ -142,7 +134,7 @@ func (j *job) prepare(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look at the VM: %s", explain(err))
 	}
-	j.x.change(j.e, false, func(e *entry) { e.name = j.vm.Name })
+	j.a.Name(j.vm.Name)
 	if c := j.vm.Config; c != nil && c.Template {
 		return fmt.Errorf("%s is a template", j.vm.Name)
 	}
@@ -213,40 +205,35 @@ func vcenterTime(ctx context.Context, c *vim25.Client) (time.Time, error) {
 	return *t, nil
 }
 
-// unchanged ends an action that had nothing to do.
-func (j *job) unchanged(why string) {
-	j.x.end(j.e, wire.ActionSucceeded, why, func(e *entry) { e.Outcome.Result = &wire.ActionResult{Unchanged: true} })
-}
-
 // fault ends an action that vCenter refused. If the VM became what was wanted
 // since it was looked at, all is well.
 func (j *job) fault(ctx context.Context, err error) {
 	limit, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
 	if j.verb.reached != nil && isPowerState(err) && j.look(limit) == nil && j.verb.reached(j) {
-		j.unchanged("somebody else was faster: it is so already")
+		j.a.Unchanged("somebody else was faster: it is so already")
 		return
 	}
-	j.x.end(j.e, wire.ActionFailed, explain(err), nil)
+	j.a.Fail(explain(err), false)
 }
 
 // finish waits for the state that an action without a task leads to, if any.
 // sure says that vCenter has taken the request.
 func (j *job) finish(ctx, own context.Context, sure bool) {
 	if !j.verb.waits {
-		j.succeed("")
+		j.a.Succeed("")
 		return
 	}
 	for {
 		err := j.waitForPower(own)
 		switch {
 		case err == nil:
-			j.succeed("")
+			j.a.Succeed("")
 			return
 		case ctx.Err() != nil:
 			return // the next run goes on
 		case own.Err() != nil:
-			j.x.end(j.e, wire.ActionFailed, "it did not come about in time; "+j.verb.remedy, func(e *entry) { e.Outcome.Uncertain = !sure })
+			j.a.Fail("it did not come about in time; "+j.verb.remedy, !sure)
 			return
 		}
 		j.x.log.Info("a VM is out of sight", "action", j.q.ID, "err", err)
@@ -272,9 +259,4 @@ func (j *job) waitForPower(ctx context.Context) error {
 		}
 		return ok && j.verb.reached(j)
 	})
-}
-
-// succeed ends an action that was done.
-func (j *job) succeed(note string) {
-	j.x.end(j.e, wire.ActionSucceeded, note, nil)
 }

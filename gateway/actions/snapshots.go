@@ -59,16 +59,11 @@ func snapshotMade(j *job) bool {
 	found := false
 	j.snapshots(func(s *types.VirtualMachineSnapshotTree) bool {
 		if found = strings.Contains(s.Description, j.mark()); found {
-			j.made(s.Snapshot.Value)
+			j.a.Made(s.Snapshot.Value)
 		}
 		return !found
 	})
 	return found
-}
-
-// made notes which snapshot was made.
-func (j *job) made(id string) {
-	j.x.change(j.e, false, func(e *entry) { e.Outcome.Result = &wire.ActionResult{Snapshot: id} })
 }
 
 // findSnapshot finds the snapshot that is meant, by id or else by name.

@@ -28,6 +28,7 @@ import (
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 
+	"github.com/openpf9/openpf9/internal/actions"
 	"github.com/openpf9/openpf9/internal/wire"
 	"github.com/openpf9/openpf9/plugin"
 	"github.com/openpf9/openpf9/plugin/inventory"
@@ -50,7 +51,7 @@ type site struct {
 	lose   map[string]string
 	off    error
 	inside func(types.ManagedObjectReference) bool
-	audit  []AuditLine
+	audit  []actions.AuditLine
 	logins int
 }
 
@@ -238,7 +239,7 @@ func (s *site) options() Options {
 			return s.off
 		},
 		Journal: s.journal,
-		Audit: func(l AuditLine) {
+		Audit: func(l actions.AuditLine) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.audit = append(s.audit, l)

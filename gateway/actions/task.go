@@ -81,7 +81,7 @@ func (f fault) Error() string { return faultText(f.Fault, f.LocalizedMessage) }
 
 // follow waits for vCenter's task to end.
 func (j *job) follow(ctx, own context.Context) {
-	task := types.ManagedObjectReference{Type: "Task", Value: j.e.Task}
+	task := types.ManagedObjectReference{Type: "Task", Value: j.a.Known().Task}
 	var info types.TaskInfo
 	var err error
 	if j.client == nil { // after a restart
@@ -109,11 +109,11 @@ func (j *job) follow(ctx, own context.Context) {
 		j.search(ctx, own, "it has not ended in time")
 	case info.State == types.TaskInfoStateSuccess:
 		if made, ok := info.Result.(types.ManagedObjectReference); ok && j.q.Action == wire.ActionSnapshotCreate {
-			j.made(made.Value)
+			j.a.Made(made.Value)
 		}
-		j.succeed("")
+		j.a.Succeed("")
 	case info.Error == nil:
-		j.x.end(j.e, wire.ActionFailed, "vCenter's task failed and does not say why", nil)
+		j.a.Fail("vCenter's task failed and does not say why", false)
 	default:
 		j.fault(ctx, fault{*info.Error})
 	}
@@ -133,7 +133,7 @@ func (j *job) wait(ctx context.Context, task types.ManagedObjectReference, last 
 		}
 		if time.Since(told) >= progressAt {
 			told = time.Now()
-			j.x.change(j.e, false, func(e *entry) { e.Outcome.Progress = min(int(info.Progress), 99) })
+			j.a.Progress(int(info.Progress))
 		}
 		return false
 	})
@@ -142,23 +142,25 @@ func (j *job) wait(ctx context.Context, task types.ManagedObjectReference, last 
 // search finds out how an action ended, or where its task is, after it went out
 // of sight. It asks vCenter for nothing but what is.
 func (j *job) search(ctx, own context.Context, why string) {
-	limit, cancel := context.WithDeadline(ctx, later(j.e.Deadline, time.Now()).Add(settleLimit))
+	limit, cancel := context.WithDeadline(ctx, later(j.a.Until(), time.Now()).Add(settleLimit))
 	defer cancel()
 	for try := range 2 {
 		if err := j.again(limit); err != nil {
 			break
 		}
 		if j.verb.reached != nil && j.verb.reached(j) {
-			j.succeed("found done after " + why)
+			j.a.Succeed("found done after " + why)
 			return
 		}
 		task, known := j.findTask(limit)
-		if known && task.Value != j.e.Task {
-			j.x.change(j.e, true, func(e *entry) { e.Task = task.Value })
+		memo := j.a.Known()
+		if known && task.Value != memo.Task {
+			memo.Task = task.Value
+			j.a.Note(memo)
 			j.follow(ctx, own)
 			return
 		}
-		if j.e.Task != "" || try == 0 && pause(limit, j.x.settleAfter) != nil { // the request may be on its way yet
+		if memo.Task != "" || try == 0 && pause(limit, j.x.settleAfter) != nil { // the request may be on its way yet
 			break
 		}
 	}
@@ -169,7 +171,7 @@ func (j *job) search(ctx, own context.Context, why string) {
 	if q := j.vm.Runtime.Question; q != nil {
 		reason += "; vCenter waits for an answer to: " + q.Text
 	}
-	j.x.end(j.e, wire.ActionFailed, reason, func(e *entry) { e.Outcome.Uncertain = true })
+	j.a.Fail(reason, true)
 }
 
 func later(a, b time.Time) time.Time {
@@ -195,7 +197,7 @@ func (j *job) findTask(ctx context.Context) (types.ManagedObjectReference, bool)
 		return none, false
 	}
 	for _, t := range slices.Backward(tasks) {
-		if !t.Info.QueueTime.Before(j.e.Asked) && slices.Contains(j.verb.tasks, t.Info.DescriptionId) {
+		if !t.Info.QueueTime.Before(j.a.Known().Asked) && slices.Contains(j.verb.tasks, t.Info.DescriptionId) {
 			return t.Self, true
 		}
 	}

@@ -2,9 +2,12 @@ package actions
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -169,14 +172,22 @@ func runVictim(text string) error {
 		return err
 	}
 	go func() { _ = x.Run(ctx) }()
-	e, _, err := x.accept(&v.Request)
+	web := httptest.NewServer(x.Handler())
+	defer web.Close()
+	body, err := json.Marshal(v.Request)
 	if err != nil {
 		return err
 	}
-	for {
-		o, changed := x.view(e)
+	res, err := http.Post(web.URL+"/v1/actions", "application/json", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	for d := json.NewDecoder(res.Body); ; {
+		var o wire.ActionOutcome
+		if err := d.Decode(&o); err != nil {
+			return err
+		}
 		fmt.Println(o.State)
-		<-changed
 	}
 }
 

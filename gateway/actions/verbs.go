@@ -178,8 +178,6 @@ func openConsole(ctx context.Context, j *job) (*types.ManagedObjectReference, er
 		}
 		address = "wss://" + net.JoinHostPort(strings.Trim(host, "[]"), strconv.Itoa(int(port))) + "/ticket/" + t.Ticket
 	}
-	j.x.change(j.e, false, func(e *entry) {
-		e.ticket = &wire.ConsoleTicket{Type: "webmks", URL: address, Fingerprint: t.SslThumbprint, Expires: time.Now().UTC().Add(ticketLife)}
-	})
+	j.a.Ticket(&wire.ConsoleTicket{Type: "webmks", URL: address, Fingerprint: t.SslThumbprint, Expires: time.Now().UTC().Add(ticketLife)})
 	return nil, nil
 }

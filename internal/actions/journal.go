@@ -19,14 +19,21 @@ import (
 // action the last counts.
 type record struct {
 	Request wire.ActionRequest `json:"request"`
-	// Deadline is the request's, by the gateway's clock.
+	// Deadline is the request's, by the clock of this machine.
 	Deadline time.Time          `json:"deadline"`
 	Outcome  wire.ActionOutcome `json:"outcome"` // without secrets
-	// Asked is vCenter's clock right before it was asked; zero: it was not yet.
+	Memo     Memo               `json:"memo,omitzero"`
+}
+
+// A Memo is what is written down about an action, so that it is found again
+// after a restart.
+type Memo struct {
+	// Asked is the hypervisor's clock right before it was asked. The zero time
+	// says that it was not.
 	Asked time.Time `json:"asked,omitzero"`
-	// Task is vCenter's task, and Snapshot the one that the action is about.
-	Task     string `json:"task,omitempty"`
-	Snapshot string `json:"snapshot,omitempty"`
+	// Task is the hypervisor's task, Object what the action is about beside its target.
+	Task   string `json:"task,omitempty"`
+	Object string `json:"object,omitempty"`
 }
 
 const (

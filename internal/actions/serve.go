@@ -27,7 +27,7 @@ func (x *Executor) Handler() http.Handler {
 		})
 	}
 	handle("GET /v1/actions", func(w http.ResponseWriter, _ *http.Request) error {
-		offer := wire.ActionsOffer{Actions: wire.Actions()}
+		offer := wire.ActionsOffer{Actions: x.o.Actions}
 		if err := x.o.Control(); err != nil {
 			offer.Reason = err.Error()
 		}
@@ -64,7 +64,7 @@ func (x *Executor) Handler() http.Handler {
 }
 
 // stream says how far an action is until it has ended.
-func (x *Executor) stream(w http.ResponseWriter, r *http.Request, e *entry) error {
+func (x *Executor) stream(w http.ResponseWriter, r *http.Request, e *Action) error {
 	rc := http.NewResponseController(w)
 	if err := rc.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err

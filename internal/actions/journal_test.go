@@ -56,16 +56,16 @@ func TestTheJournalStaysSmall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	open := &entry{record: *rec(0, wire.ActionRunning), changed: make(chan struct{})}
+	open := &Action{x: x, record: *rec(0, wire.ActionRunning), changed: make(chan struct{})}
 	open.Outcome.Ended = time.Time{}
 	x.entries[open.Request.ID] = open
 	if err := x.journal.add(&open.record); err != nil {
 		t.Fatal(err)
 	}
 	for n := 1; n <= 500; n++ {
-		e := &entry{record: *rec(n, wire.ActionAccepted), changed: make(chan struct{})}
+		e := &Action{x: x, record: *rec(n, wire.ActionAccepted), changed: make(chan struct{})}
 		x.entries[e.Request.ID] = e
-		x.end(e, wire.ActionSucceeded, "", nil)
+		e.Succeed("")
 	}
 	if len(x.entries) != 11 || x.journal.lines > 4*11+101 {
 		t.Errorf("%d entries, %d lines", len(x.entries), x.journal.lines)
