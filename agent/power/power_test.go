@@ -122,8 +122,7 @@ func TestPower(t *testing.T) {
 		{wire.ActionPowerOn, wire.ActionSucceeded, inventory.VMRunning, false, ""},
 		{wire.ActionConsole, wire.ActionRefused, inventory.VMRunning, false, "no action"},
 	} {
-		var o wire.ActionOutcome // a fresh one: JSON leaves out what is empty
-		o = s.do(url, "/v1/actions", s.request(step.action, key))
+		o := s.do(url, "/v1/actions", s.request(step.action, key))
 		if o.State != step.state || !strings.Contains(o.Reason, step.reason) || (o.Result != nil && o.Result.Unchanged) != step.unchanged {
 			t.Errorf("%s: %+v, %+v", step.action, o, o.Result)
 		}

@@ -128,6 +128,9 @@ func New(cfg Config) *Manager {
 func (m *Manager) Run(ctx context.Context) error {
 	defer close(m.ended)
 	left, err := m.loadOpen(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("load open actions: %w", err)
 	}
