@@ -84,6 +84,20 @@ func (g *fakeGateway) connect() {
 	g.u.eventually("the gateway is connected", func() bool { return g.u.host(g.id).Connected })
 }
 
+// set changes how it behaves.
+func (g *fakeGateway) set(change func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	change()
+}
+
+func (g *fakeGateway) first() wire.ActionRequest {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.seen[0]
+}
+
+// tell wakes all streams. Callers hold mu.
 func (g *fakeGateway) tell() {
 	close(g.news)
 	g.news = make(chan struct{})
@@ -177,7 +191,7 @@ func TestAnActionFromRequestToEnd(t *testing.T) {
 		t.Fatalf("status %d at %s: %+v", status, location, a)
 	}
 	u.eventually("the gateway gets it", func() bool { return g.count() == 1 })
-	if q := g.seen[0]; q.ID != a.ID || q.Target != machine || q.RequestedBy != a.RequestedBy || !q.Deadline.Equal(a.Deadline) {
+	if q := g.first(); q.ID != a.ID || q.Target != machine || q.RequestedBy != a.RequestedBy || !q.Deadline.Equal(a.Deadline) {
 		t.Errorf("the gateway got %+v", q)
 	}
 
@@ -247,7 +261,7 @@ func TestActionsThatAreNotDone(t *testing.T) {
 	}
 	refused(hostB, powerOff, `no service "actions"`)
 	refused(hostA, api.ActionRequest{Action: "defrost", Target: machine}, `cannot do "defrost"`)
-	g.offer.Reason = "control is switched off"
+	g.set(func() { g.offer.Reason = "control is switched off" })
 	refused(hostA, powerOff, "control is switched off")
 	for name, tc := range map[string]struct {
 		host   wire.HostID
@@ -284,7 +298,7 @@ func TestActionsThatAreNotDone(t *testing.T) {
 		t.Errorf("away: status %d, %+v", status, a)
 	}
 	u.audited(t, "action.request", "failed", "power-off")
-	g.offer.Reason = ""
+	g.set(func() { g.offer.Reason = "" })
 	g.connect()
 	if a, status, _ := u.act(hostA, "key-2", "", powerOff); status != http.StatusAccepted {
 		t.Errorf("back again: status %d, %+v", status, a)
@@ -334,7 +348,7 @@ func TestActionsOutliveTunnelAndDeploymentUnit(t *testing.T) {
 	}
 
 	// The deployment unit goes in the middle of the next, which ends meanwhile.
-	g.cut = false
+	g.set(func() { g.cut = false })
 	b, _, location := u.act(hostA, "key-b", "", powerOff)
 	u.eventually("the gateway is asked", func() bool { return g.count() == 2 })
 	u.stop()
