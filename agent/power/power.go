@@ -155,7 +155,10 @@ func (p *power) do(ctx context.Context, a *actions.Action) {
 		a.Refuse(fmt.Sprintf("VM %s: %v", v.name, err))
 		return
 	}
-	a.Note(actions.Memo{Asked: time.Now().UTC()})
+	if err := a.Note(actions.Memo{Asked: time.Now().UTC()}); err != nil {
+		a.Refuse(err.Error())
+		return
+	}
 	asked, err := p.Conn().Control(own, q.Target.ID, verb)
 	switch {
 	case err == nil:

@@ -184,7 +184,9 @@ func TestAnInterruptedActionIsLookedAt(t *testing.T) {
 				Actions: wire.Actions(), Target: target, Control: func() error { return nil }, Journal: s.journal,
 				Do: func(ctx context.Context, a *actions.Action) {
 					if test.action != "" {
-						a.Note(actions.Memo{Asked: time.Now()})
+						if err := a.Note(actions.Memo{Asked: time.Now()}); err != nil {
+							t.Error(err)
+						}
 					}
 					close(noted)
 					<-ctx.Done()

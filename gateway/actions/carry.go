@@ -60,14 +60,17 @@ func (x *Executor) carryOut(ctx context.Context, a *actions.Action) {
 		return
 	}
 	memo := actions.Memo{Asked: asked, Object: j.snapshot.Value}
-	a.Note(memo)
+	if err := a.Note(memo); err != nil {
+		a.Refuse(err.Error())
+		return
+	}
 	call, done := context.WithTimeout(own, callLimit)
 	task, err := j.verb.start(call, j)
 	done()
 	switch {
 	case err == nil && task != nil:
 		memo.Task = task.Value
-		a.Note(memo)
+		_ = a.Note(memo) // or the task is searched for after a restart
 		j.follow(ctx, own)
 	case err == nil:
 		j.finish(ctx, own, true)

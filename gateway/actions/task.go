@@ -156,7 +156,7 @@ func (j *job) search(ctx, own context.Context, why string) {
 		memo := j.a.Known()
 		if known && task.Value != memo.Task {
 			memo.Task = task.Value
-			j.a.Note(memo)
+			_ = j.a.Note(memo) // or it is searched for again after a restart
 			j.follow(ctx, own)
 			return
 		}

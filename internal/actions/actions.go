@@ -271,10 +271,9 @@ func (x *Executor) settle(id string) (*Action, error) {
 	return e, nil
 }
 
-// change edits an entry, shows it to those who wait, and writes it down if keep
-// is set. A record that cannot be written is a risk only together with a crash;
-// it is logged.
-func (x *Executor) change(e *Action, keep bool, edit func()) {
+// change edits an action, shows it to those who wait, and writes it down if keep
+// is set.
+func (x *Executor) change(e *Action, keep bool, edit func()) error {
 	x.mu.Lock()
 	edit()
 	r := e.record
@@ -282,17 +281,20 @@ func (x *Executor) change(e *Action, keep bool, edit func()) {
 	e.changed = make(chan struct{})
 	x.mu.Unlock()
 	if !keep {
-		return
+		return nil
 	}
 	if err := x.journal.add(&r); err != nil {
 		x.log.Error("the state of an action is not written down", "action", r.Request.ID, "state", r.Outcome.State, "err", err)
+		return fmt.Errorf("write it down: %w", err)
 	}
+	return nil
 }
 
-// end brings an action to its end.
+// end brings an action to its end. If that cannot be written, the next run looks
+// after the action once more, which does no harm.
 func (e *Action) end(state, reason string, edit func()) {
 	x := e.x
-	x.change(e, true, func() {
+	_ = x.change(e, true, func() {
 		e.Outcome.State, e.Outcome.Reason, e.Outcome.Ended = state, reason, time.Now().UTC()
 		edit()
 		if x.busy[e.Request.Target.ID] == e { // change holds mu
@@ -317,11 +319,12 @@ func (e *Action) Known() Memo {
 }
 
 // Name says what the target is called, for the audit.
-func (e *Action) Name(name string) { e.x.change(e, false, func() { e.name = name }) }
+func (e *Action) Name(name string) { _ = e.x.change(e, false, func() { e.name = name }) }
 
-// Note writes down what is known. The first note says that it was begun.
-func (e *Action) Note(m Memo) {
-	e.x.change(e, true, func() {
+// Note writes down what is known. The first note says that the action is about to
+// be begun: if it fails, it must not be, for the next run would know nothing of it.
+func (e *Action) Note(m Memo) error {
+	return e.x.change(e, true, func() {
 		e.Memo, e.Outcome.State = m, wire.ActionRunning
 		if e.Outcome.Started.IsZero() {
 			e.Outcome.Started = time.Now().UTC()
@@ -331,15 +334,15 @@ func (e *Action) Note(m Memo) {
 
 // Progress says how far it is, in percent.
 func (e *Action) Progress(percent int) {
-	e.x.change(e, false, func() { e.Outcome.Progress = min(max(percent, 0), 99) })
+	_ = e.x.change(e, false, func() { e.Outcome.Progress = min(max(percent, 0), 99) })
 }
 
 // Ticket has a ticket handed on until it expires. It is not written down.
-func (e *Action) Ticket(t *wire.ConsoleTicket) { e.x.change(e, false, func() { e.ticket = t }) }
+func (e *Action) Ticket(t *wire.ConsoleTicket) { _ = e.x.change(e, false, func() { e.ticket = t }) }
 
 // Made says which snapshot was made.
 func (e *Action) Made(snapshot string) {
-	e.x.change(e, false, func() { e.Outcome.Result = &wire.ActionResult{Snapshot: snapshot} })
+	_ = e.x.change(e, false, func() { e.Outcome.Result = &wire.ActionResult{Snapshot: snapshot} })
 }
 
 // Succeed ends it: it is as was wanted. The note may be empty.

@@ -1,6 +1,7 @@
 package actions
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -34,6 +35,7 @@ func TestATornLineIsCutOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	text = append([]byte("not ours\n"), text[:len(text)-10]...)
+	text = append(text, bytes.Repeat([]byte("x"), 4096)...)
 	if err := os.WriteFile(path, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
