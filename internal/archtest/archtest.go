@@ -55,7 +55,7 @@ var Rules = []Rule{
 }
 
 // hostOnly is what only a KVM host has.
-var hostOnly = []string{"agent", "agent/libvirt", "agent/network", "agent/storage"}
+var hostOnly = []string{"agent", "agent/libvirt", "agent/network", "agent/power", "agent/storage"}
 
 // Owners name the only packages that may import an outside module (by prefix).
 // A module without a line here is not ours to use.
