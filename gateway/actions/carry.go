@@ -59,6 +59,10 @@ func (x *Executor) carryOut(ctx context.Context, a *actions.Action) {
 		a.Refuse("ask vCenter for the time: " + explain(err))
 		return
 	}
+	if own.Err() != nil {
+		a.Refuse("there was no time left to ask vCenter; nothing was done")
+		return
+	}
 	memo := actions.Memo{Asked: asked, Object: j.snapshot.Value}
 	if err := a.Note(memo); err != nil {
 		a.Refuse(err.Error())
@@ -216,6 +220,9 @@ func (j *job) fault(ctx context.Context, err error) {
 	if j.verb.reached != nil && isPowerState(err) && j.look(limit) == nil && j.verb.reached(j) {
 		j.a.Unchanged("somebody else was faster: it is so already")
 		return
+	}
+	if isLost(err) {
+		j.x.o.Lost(j.client)
 	}
 	j.a.Fail(explain(err), false)
 }

@@ -300,7 +300,7 @@ func (m *Manager) Get(ctx context.Context, by httpapi.Caller, host wire.HostID, 
 // view is an open action as a caller may see it. Callers hold mu.
 func (m *Manager) view(o *open, by httpapi.Caller) api.Action {
 	a := o.action
-	if o.ticket == nil || by.Name != a.RequestedBy {
+	if o.ticket == nil || by.Name != a.RequestedBy || by.Access < httpapi.Operator { // names are not unique
 		return a
 	}
 	result := wire.ActionResult{}
