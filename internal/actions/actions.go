@@ -83,6 +83,7 @@ type Executor struct {
 	journal *journal
 	begun   chan *Action  // Run takes them
 	ended   chan struct{} // closed by Run
+	left    []*Action     // open since an earlier run; immutable after New
 
 	mu      sync.Mutex // guards the fields below and all entries; not held over I/O
 	entries map[string]*Action
@@ -120,6 +121,7 @@ func New(o Options) (*Executor, error) {
 	for _, e := range x.entries {
 		if !e.Outcome.Done() {
 			x.busy[e.Request.Target.ID] = e
+			x.left = append(x.left, e)
 		}
 	}
 	return x, nil
@@ -132,15 +134,7 @@ func (x *Executor) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer close(x.ended)
-	x.mu.Lock()
-	var left []*Action
-	for _, e := range x.entries {
-		if !e.Outcome.Done() {
-			left = append(left, e)
-		}
-	}
-	x.mu.Unlock()
-	for _, e := range left {
+	for _, e := range x.left {
 		wg.Go(func() { x.resume(ctx, e) })
 	}
 	for {

@@ -84,6 +84,41 @@ func TestNothingIsDoneWithoutTheJournal(t *testing.T) {
 	}
 }
 
+// A request that comes before Run is new, and not what an earlier run left.
+func TestWhatComesBeforeRunIsDoneOnce(t *testing.T) {
+	did := 0
+	x, err := New(Options{
+		Actions: wire.Actions(), Target: func(plugin.Key) error { return nil }, Control: func() error { return nil },
+		Journal: filepath.Join(t.TempDir(), "journal"), Resume: func(context.Context, *Action) { t.Error("resumed") },
+		Do: func(_ context.Context, a *Action) {
+			did++
+			a.Succeed("")
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	accepted := make(chan *Action, 1)
+	wg.Go(func() {
+		a, _, _ := x.accept(ask("action-1"))
+		accepted <- a
+	})
+	for known := false; !known; { // it waits for Run
+		x.mu.Lock()
+		known = x.entries["action-1"] != nil
+		x.mu.Unlock()
+	}
+	wg.Go(func() { _ = x.Run(ctx) })
+	o := outcome(t, x, <-accepted)
+	cancel()
+	wg.Wait()
+	if o.State != wire.ActionSucceeded || did != 1 {
+		t.Errorf("done %d times: %+v", did, o)
+	}
+}
+
 func TestProgressIsSeen(t *testing.T) {
 	on := make(chan int)
 	x := executor(t, func(_ context.Context, a *Action) {
