@@ -80,12 +80,15 @@ func (d *DU) assemble(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.actions = actions.New(actions.Config{
+	d.actions, err = actions.New(ctx, actions.Config{
 		DB: d.db, Host: d.resmgr.Host, Dial: d.tunnels.Dial, Log: d.log,
 		Audit: func(ctx context.Context, e actions.Event) {
 			d.record(ctx, api.AuditEntry{Actor: e.Actor, Action: e.Action, Object: e.Object, Remote: e.Remote}, e.Err)
 		},
 	})
+	if err != nil {
+		return err
+	}
 	if err := errors.Join(d.tunnels.Handle(wire.ServiceResmgr, d.resmgr.Service()), d.tunnels.Handle(wire.ServiceCertrepo, d.renewal())); err != nil {
 		return err
 	}

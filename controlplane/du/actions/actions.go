@@ -88,6 +88,7 @@ type Manager struct {
 	begun   chan *open    // Run follows them
 	ended   chan struct{} // closed by Run
 	waiting chan struct{} // one token for each request that waits
+	left    []*open       // by an earlier run; immutable after New
 	// grace is for a host to say how an action ended, after its deadline; immutable.
 	grace time.Duration
 
@@ -107,8 +108,9 @@ type open struct {
 	changed chan struct{} // closed and replaced with each change
 }
 
-// New returns a Manager on a database that has the package's tables.
-func New(cfg Config) *Manager {
+// New returns a Manager on a database that has the package's tables. It reads
+// what an earlier run left open, so that this is told from what comes.
+func New(ctx context.Context, cfg Config) (*Manager, error) {
 	cfg.Limits.setDefaults()
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -116,31 +118,30 @@ func New(cfg Config) *Manager {
 	if cfg.Audit == nil {
 		cfg.Audit = func(context.Context, Event) {}
 	}
-	return &Manager{
+	m := &Manager{
 		cfg: cfg, log: cfg.Log,
 		begun: make(chan *open), ended: make(chan struct{}), waiting: make(chan struct{}, cfg.Limits.Waiting), grace: time.Minute,
 		open: make(map[string]*open), perHost: make(map[wire.HostID]int),
 	}
+	left, err := m.loadOpen(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load open actions: %w", err)
+	}
+	for _, a := range left {
+		o := &open{sent: true, action: a, changed: make(chan struct{})}
+		m.enter(o) // nobody else knows m yet
+		m.left = append(m.left, o)
+	}
+	return m, nil
 }
 
 // Run follows actions until ctx ends, those that an earlier run left open too.
 // What is open then is left to the next run.
 func (m *Manager) Run(ctx context.Context) error {
 	defer close(m.ended)
-	left, err := m.loadOpen(ctx)
-	if ctx.Err() != nil {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("load open actions: %w", err)
-	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	for _, a := range left {
-		o := &open{sent: true, action: a, changed: make(chan struct{})}
-		m.mu.Lock()
-		m.enter(o)
-		m.mu.Unlock()
+	for _, o := range m.left {
 		wg.Go(func() { m.follow(ctx, o) })
 	}
 	hour := time.NewTicker(time.Hour)

@@ -49,13 +49,16 @@ func manager(t *testing.T, change func(*Manager), answer http.HandlerFunc) *Mana
 		answer(w, r)
 	}))
 	t.Cleanup(far.Close)
-	m := New(Config{
+	m, err := New(t.Context(), Config{
 		DB:   db,
 		Host: func(id wire.HostID) (api.Host, error) { return api.Host{ID: id, Connected: true}, nil },
 		Dial: func(ctx context.Context, _ wire.HostID, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "tcp", far.Listener.Addr().String())
 		},
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	m.grace = 300 * time.Millisecond
 	if change != nil {
 		change(m)
@@ -200,6 +203,44 @@ func TestAKeyIsItsOwners(t *testing.T) {
 	_, err = m.Begin(t.Context(), ops, "00000002-0000-4000-8000-000000000000", "key", &stop)
 	if e, ok := errors.AsType[*httpapi.Error](err); !ok || e.Status != http.StatusUnprocessableEntity {
 		t.Errorf("the key for another host: %v", err)
+	}
+}
+
+// A request that comes before Run is new, and not what an earlier run left.
+func TestWhatComesBeforeRunIsSentOnce(t *testing.T) {
+	var mu sync.Mutex // guards paths
+	var paths []string
+	var m *Manager
+	stored := make(chan api.Action, 1)
+	m = manager(t, func(m *Manager) { // which does not run yet
+		go func() {
+			a, err := m.Begin(t.Context(), ops, host, "", &stop)
+			if err != nil {
+				t.Error(err)
+			}
+			stored <- a
+		}()
+		for open := 0; open == 0; { // it waits for Run
+			all, err := m.loadOpen(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			open = len(all)
+		}
+	}, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		paths = append(paths, r.URL.Path)
+		mu.Unlock()
+		say(w, r, wire.ActionOutcome{State: wire.ActionSucceeded})
+	})
+	a := <-stored
+	if a, err := m.Wait(t.Context(), ops, host, a.ID, -1); err != nil || a.State != wire.ActionSucceeded {
+		t.Errorf("got %+v, %v", a, err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(paths) != 1 || paths[0] != "/v1/actions" {
+		t.Errorf("the host was asked %q", paths)
 	}
 }
 
