@@ -173,7 +173,11 @@ func (p *power) do(ctx context.Context, a *actions.Action) {
 // resume looks after an action that an earlier run began.
 func (p *power) resume(ctx context.Context, a *actions.Action) {
 	if a.Asked().Action == wire.ActionShutdown {
-		own, cancel := context.WithDeadline(ctx, a.Until())
+		until := time.Now().Add(lookLimit) // the deadline may have passed while we were away
+		if a.Until().After(until) {
+			until = a.Until()
+		}
+		own, cancel := context.WithDeadline(ctx, until)
 		defer cancel()
 		p.await(ctx, own, a)
 		return

@@ -89,7 +89,8 @@ func (x *Executor) carryOut(ctx context.Context, a *actions.Action) {
 // resume looks after an action that an earlier run began.
 func (x *Executor) resume(ctx context.Context, a *actions.Action) {
 	j := x.job(a)
-	own, cancel := context.WithDeadline(ctx, a.Until())
+	// The deadline may have passed while we were away.
+	own, cancel := context.WithDeadline(ctx, later(a.Until(), time.Now().Add(settleLimit)))
 	defer cancel()
 	j.snapshot = types.ManagedObjectReference{Type: "VirtualMachineSnapshot", Value: a.Known().Object}
 	if a.Known().Task != "" {

@@ -204,6 +204,23 @@ func (s *site) called(method string) int {
 	return n
 }
 
+// works says whether vCenter has tasks that have not ended.
+func (s *site) works() bool {
+	s.t.Helper()
+	var m mo.TaskManager
+	pc := property.DefaultCollector(s.client)
+	if err := pc.RetrieveOne(s.t.Context(), *s.client.ServiceContent.TaskManager, []string{"recentTask"}, &m); err != nil {
+		s.t.Fatal(err)
+	}
+	var tasks []mo.Task
+	if err := pc.Retrieve(s.t.Context(), m.RecentTask, []string{"info"}, &tasks); err != nil {
+		s.t.Fatal(err)
+	}
+	return slices.ContainsFunc(tasks, func(t mo.Task) bool {
+		return t.Info.State != types.TaskInfoStateSuccess && t.Info.State != types.TaskInfoStateError
+	})
+}
+
 func (s *site) options() Options {
 	var mu sync.Mutex // guards c
 	var c *vim25.Client

@@ -130,6 +130,24 @@ func TestARestartFindsTheTask(t *testing.T) {
 	}
 }
 
+// What vCenter has done while nobody looked is found when the deadline is over.
+func TestARestartAfterTheDeadline(t *testing.T) {
+	s := newSite(t)
+	s.delayed("Reset", 800*time.Millisecond) // of which the VM's state tells nothing
+	g := s.gateway(nil)
+	q := request(s, 0, wire.ActionReset)
+	q.Deadline = q.Requested.Add(400 * time.Millisecond)
+	began := time.Now()
+	go g.ask("/v1/actions", q)
+	s.eventually("the task is followed", func() bool { return s.called("WaitForUpdatesEx") > 0 })
+	g.stop()
+	s.eventually("the deadline is over, and the task, too", func() bool { return time.Since(began) > time.Second && !s.works() })
+	all, _ := s.gateway(nil).ask("/v1/actions/"+q.ID+"/settle", nil)
+	if len(all) == 0 || all[len(all)-1].State != wire.ActionSucceeded {
+		t.Errorf("settled: %+v", all)
+	}
+}
+
 const victimEnv = "PF9_TEST_VICTIM"
 
 // The victim is a gateway in a process of its own, to be killed.

@@ -206,6 +206,38 @@ func TestAKeyIsItsOwners(t *testing.T) {
 	}
 }
 
+func TestWhatOutlivedItsDeadlineIsSettled(t *testing.T) {
+	far := time.Now().Add(-time.Hour).UTC()
+	a := api.Action{
+		ID: "action-1", Host: host, Action: wire.ActionPowerOff, Target: stop.Target, RequestedBy: "ops",
+		Requested: far, Deadline: far.Add(time.Minute), State: wire.ActionRunning, Revision: 1,
+	}
+	for name, test := range map[string]struct {
+		answer http.HandlerFunc
+		state  string
+	}{
+		"by a host that knows": {func(w http.ResponseWriter, r *http.Request) {
+			say(w, r, wire.ActionOutcome{State: wire.ActionSucceeded})
+		}, wire.ActionSucceeded},
+		"by a host that says nothing": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }, wire.ActionFailed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := manager(t, func(m *Manager) {
+				if err := m.insert(t.Context(), &a, a.ID, "digest"); err != nil {
+					t.Fatal(err)
+				}
+				o := &open{sent: true, action: a, changed: make(chan struct{})}
+				m.enter(o)
+				m.left = append(m.left, o)
+			}, test.answer)
+			got, err := m.Wait(t.Context(), ops, host, a.ID, -1)
+			if err != nil || got.State != test.state || got.Uncertain != (test.state == wire.ActionFailed) {
+				t.Errorf("got %+v, %v", got, err)
+			}
+		})
+	}
+}
+
 // A request that comes before Run is new, and not what an earlier run left.
 func TestWhatComesBeforeRunIsSentOnce(t *testing.T) {
 	var mu sync.Mutex // guards paths

@@ -38,7 +38,11 @@ func (m *Manager) follow(ctx context.Context, o *open) {
 	m.mu.Lock()
 	a := o.action
 	m.mu.Unlock()
-	own, cancel := context.WithDeadline(ctx, a.Deadline.Add(m.grace))
+	until := a.Deadline
+	if now := time.Now(); now.After(until) { // we were away
+		until = now
+	}
+	own, cancel := context.WithDeadline(ctx, until.Add(m.grace))
 	defer cancel()
 	host := m.reach(a.Host)
 	defer host.CloseIdleConnections()
@@ -79,7 +83,10 @@ func (m *Manager) follow(ctx context.Context, o *open) {
 	}
 	if !last.Done() {
 		last.State, last.Uncertain = wire.ActionFailed, true
-		last.Reason = fmt.Sprintf("the host did not say in time how it ended: look at the VM before trying again (%v)", err)
+		last.Reason = "the host did not say in time how it ended: look at the VM before trying again"
+		if err != nil {
+			last.Reason += " (" + clip(err.Error(), maxReason/2) + ")"
+		}
 	}
 	m.end(ctx, o, last)
 }
