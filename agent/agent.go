@@ -4,11 +4,16 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"net"
+	"path/filepath"
 	"sync"
 
 	"github.com/openpf9/openpf9/agent/core"
 	"github.com/openpf9/openpf9/agent/libvirt"
+	"github.com/openpf9/openpf9/agent/power"
 	"github.com/openpf9/openpf9/agent/storage"
+	"github.com/openpf9/openpf9/internal/actions"
 	"github.com/openpf9/openpf9/internal/discovery"
 	"github.com/openpf9/openpf9/internal/pki"
 	"github.com/openpf9/openpf9/internal/wire"
@@ -20,7 +25,8 @@ const Program = "pf9-hostagent"
 
 // Agent is the daemon. Make it with New.
 type Agent struct {
-	core *core.Core
+	core  *core.Core
+	power *actions.Executor
 
 	mu      sync.Mutex // guards the fields below
 	config  Config     // that sources are made from
@@ -33,9 +39,28 @@ func New(file string) (*Agent, error) {
 	var err error
 	a.core, err = core.New(core.Options{
 		Program: Program, Kind: pki.KindHost, Hypervisor: wire.HypervisorKVM, Stats: a.stats,
+		Services: map[string]func(context.Context, net.Listener) error{
+			wire.ServiceActions: func(ctx context.Context, l net.Listener) error {
+				return core.ServeHTTP(ctx, l, a.power.Handler(), a.core.Log())
+			},
+		},
 		Load: func() (core.Config, core.Configure, error) {
 			c, err := LoadConfig(file)
 			return c.Config, func(host wire.HostID) []discovery.Module { return a.configure(c, host) }, err
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	c, err := LoadConfig(file)
+	if err != nil {
+		return nil, err
+	}
+	log := a.core.Log()
+	a.power, err = power.New(power.Options{
+		Conn: a.libvirt, Control: a.control, Journal: filepath.Join(c.StateDir, "actions.journal"), Log: log,
+		Audit: func(l actions.AuditLine) {
+			log.Info("action", "by", l.By, "action", l.Action, "id", l.ID, "vm", l.Target.ID, "name", l.Name, "state", l.State, "reason", l.Reason)
 		},
 	})
 	return a, err
@@ -43,7 +68,18 @@ func New(file string) (*Agent, error) {
 
 // Run is the daemon. It returns when ctx ends and everything has stopped.
 func (a *Agent) Run(ctx context.Context) error {
-	err := a.core.Run(ctx)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var err error
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer cancel()
+		err = a.core.Run(ctx)
+	})
+	perr := a.power.Run(ctx)
+	cancel()
+	wg.Wait()
+	err = errors.Join(err, perr)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.sources.libvirt != nil {
@@ -60,7 +96,7 @@ func (a *Agent) configure(c Config, host wire.HostID) []discovery.Module {
 	if first {
 		s.lvm = &storage.LVM{}
 	}
-	if first || c.Libvirt != a.config.Libvirt {
+	if first || c.Libvirt.Socket != a.config.Libvirt.Socket || c.Libvirt.URI != a.config.Libvirt.URI {
 		old := s.libvirt
 		s.libvirt = libvirt.New(libvirt.Options{Socket: c.Libvirt.Socket, URI: c.Libvirt.URI, Log: a.core.Log()})
 		if old != nil {
@@ -76,8 +112,22 @@ func (a *Agent) configure(c Config, host wire.HostID) []discovery.Module {
 
 // stats asks what the VMs use now.
 func (a *Agent) stats(ctx context.Context) ([]inventory.VMStats, error) {
+	return a.libvirt().Stats(ctx)
+}
+
+// libvirt returns the connection, which a reload replaces.
+func (a *Agent) libvirt() *libvirt.Conn {
 	a.mu.Lock()
-	conn := a.sources.libvirt
-	a.mu.Unlock()
-	return conn.Stats(ctx)
+	defer a.mu.Unlock()
+	return a.sources.libvirt
+}
+
+// control says why the deployment unit may not control VMs; nil: it may.
+func (a *Agent) control() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.config.Libvirt.Control {
+		return nil
+	}
+	return errors.New("this host lets the deployment unit look and not act: its administrator may set control in [libvirt] of hostagent.conf, and let the agent's user control libvirt")
 }

@@ -19,6 +19,9 @@ type Config struct {
 type Libvirt struct {
 	Socket string `toml:"socket"`
 	URI    string `toml:"uri"`
+	// Control lets the deployment unit switch VMs on and off. It needs that the
+	// agent's user may control libvirt, which is as good as root.
+	Control bool `toml:"control"`
 }
 
 // Storage is what storage modules look at.

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/openpf9/openpf9/controlplane/du/access"
+	"github.com/openpf9/openpf9/controlplane/du/actions"
 	"github.com/openpf9/openpf9/controlplane/du/audit"
 	"github.com/openpf9/openpf9/controlplane/du/certrepo"
 	"github.com/openpf9/openpf9/controlplane/du/resmgr"
@@ -75,6 +76,15 @@ func (d *DU) assemble(ctx context.Context) error {
 		},
 		UsageSeconds: lim.UsageSeconds,
 		Log:          d.log,
+	})
+	if err != nil {
+		return err
+	}
+	d.actions, err = actions.New(ctx, actions.Config{
+		DB: d.db, Host: d.resmgr.Host, Dial: d.tunnels.Dial, Log: d.log,
+		Audit: func(ctx context.Context, e actions.Event) {
+			d.record(ctx, api.AuditEntry{Actor: e.Actor, Action: e.Action, Object: e.Object, Remote: e.Remote}, e.Err)
+		},
 	})
 	if err != nil {
 		return err
@@ -179,7 +189,7 @@ func (d *DU) renewal() http.Handler {
 // routes is the table of the whole API.
 func (d *DU) routes() []httpapi.Route {
 	return slices.Concat(
-		d.resmgr.Routes(), d.resmgr.CompatRoutes(), d.certs.Routes(), d.tokens.Routes(), d.audit.Routes(),
+		d.resmgr.Routes(), d.resmgr.CompatRoutes(), d.actions.Routes(), d.certs.Routes(), d.tokens.Routes(), d.audit.Routes(),
 		[]httpapi.Route{
 			{
 				Pattern: "GET /healthz", Summary: "Whether the deployment unit can do its work", Response: health{},
@@ -217,6 +227,9 @@ func (d *DU) metrics() *prometheus.Registry {
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "du_sql_statements_total", Help: "SQL statements of all services; a prepared one counts once per preparation.",
 		}, func() float64 { return float64(d.db.Statements()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "du_actions_open", Help: "Actions that have not ended.",
+		}, func() float64 { return float64(d.actions.Open()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "du_info", Help: "Always 1.", ConstLabels: prometheus.Labels{"du": d.cfg.FQDN, "version": d.version},
 		}, func() float64 { return 1 }),

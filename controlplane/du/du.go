@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/openpf9/openpf9/controlplane/du/access"
+	"github.com/openpf9/openpf9/controlplane/du/actions"
 	"github.com/openpf9/openpf9/controlplane/du/audit"
 	"github.com/openpf9/openpf9/controlplane/du/certrepo"
 	"github.com/openpf9/openpf9/controlplane/du/resmgr"
@@ -41,6 +42,7 @@ type DU struct {
 	certs    *certrepo.Repository
 	tunnels  *tunnelserver.Server
 	resmgr   *resmgr.Manager
+	actions  *actions.Manager
 	registry *prometheus.Registry
 	api      http.Handler
 }
@@ -75,7 +77,7 @@ func New(ctx context.Context, cfg Config, version string, log *slog.Logger) (_ *
 			err = errors.Join(err, d.db.Close())
 		}
 	}()
-	if err := d.db.Migrate(ctx, audit.Schema(), access.Schema(), certrepo.Schema(), resmgr.Schema()); err != nil {
+	if err := d.db.Migrate(ctx, audit.Schema(), access.Schema(), certrepo.Schema(), resmgr.Schema(), actions.Schema()); err != nil {
 		return nil, err
 	}
 	if err := d.assemble(ctx); err != nil {
@@ -100,6 +102,7 @@ func (d *DU) Run(ctx context.Context, ready func(net.Addr)) error {
 		ctx,
 		part{"audit", d.audit.Run},
 		part{"resource manager", d.resmgr.Run},
+		part{"actions", d.actions.Run},
 		part{"tunnel server", d.tunnels.Run},
 		part{"web server", func(ctx context.Context) error { return d.serve(ctx, listener) }},
 		part{"listener", listener.Run},

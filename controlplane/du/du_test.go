@@ -200,10 +200,19 @@ func (a *agent) connect() {
 		_, _ = fmt.Fprintf(w, `[{"id":%q}]`, a.id)
 	})}
 	go func() { _ = web.Serve(l) }()
+	t.Cleanup(func() { _ = web.Close() })
+	a.connectWith(services)
+}
+
+// connectWith opens the tunnel and offers services.
+func (a *agent) connectWith(services *tunnel.Services) {
+	t := a.u.t
+	t.Helper()
+	var err error
 	if a.s, err = a.u.dial(&a.cert, services); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = a.s.Close("test ends"); _ = web.Close() })
+	t.Cleanup(func() { _ = a.s.Close("test ends") })
 	a.http = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
 			return a.s.Dial(ctx, strings.TrimSuffix(addr, ":80"))
@@ -453,7 +462,7 @@ func TestOpenAndGuardedPaths(t *testing.T) {
 	u.token = admin
 	var doc struct{ Paths map[string]map[string]any }
 	u.call("GET", "/api/v1/openapi.json", nil, &doc)
-	for _, p := range []string{"/api/v1/hosts/{id}/resources/{kind}/{rid}", "/resmgr/v2/hosts", "/api/v1/enroll", "/metrics"} {
+	for _, p := range []string{"/api/v1/hosts/{id}/resources/{kind}/{rid}", "/resmgr/v2/hosts", "/api/v1/enroll", "/metrics", "/api/v1/hosts/{host}/actions/{id}"} {
 		if doc.Paths[p] == nil {
 			t.Errorf("the OpenAPI document lacks %s", p)
 		}

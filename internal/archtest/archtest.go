@@ -55,7 +55,7 @@ var Rules = []Rule{
 }
 
 // hostOnly is what only a KVM host has.
-var hostOnly = []string{"agent", "agent/libvirt", "agent/network", "agent/storage"}
+var hostOnly = []string{"agent", "agent/libvirt", "agent/network", "agent/power", "agent/storage"}
 
 // Owners name the only packages that may import an outside module (by prefix).
 // A module without a line here is not ours to use.
@@ -65,7 +65,7 @@ var Owners = map[string][]string{
 	"github.com/vishvananda/netlink":     {"agent/network", "gateway/firstboot/netconf"},
 	"github.com/rivo/tview":              {"gateway/firstboot/console"},
 	"github.com/gdamore/tcell/v2":        {"gateway/firstboot/console"},
-	"github.com/vmware/govmomi":          {"gateway/session", "gateway/vcenter", "internal/testvcenter"},
+	"github.com/vmware/govmomi": {"gateway", "gateway/actions", "gateway/pair", "gateway/privilege", "gateway/session", "gateway/vcenter", "gateway/vcproxy", "internal/testvcenter", "internal/vcsim"},
 	"github.com/shirou/gopsutil/v3":      {"agent/storage", "agent/host"},
 	"github.com/coreos/go-systemd/v22":   {"internal/daemon"},
 	"github.com/pelletier/go-toml/v2":    {"internal/daemon", "internal/ctl"},

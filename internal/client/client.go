@@ -89,9 +89,14 @@ func (e *Error) Error() string {
 
 // call sends in, if not nil, and decodes the answer into out, if not nil.
 func (c *Client) call(ctx context.Context, method, path string, query url.Values, in, out any) error {
+	return c.callWith(ctx, method, path, query, nil, in, out)
+}
+
+// callWith also sends a header.
+func (c *Client) callWith(ctx context.Context, method, path string, query url.Values, header http.Header, in, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	resp, err := c.send(ctx, method, path, query, in, nil)
+	resp, err := c.send(ctx, method, path, query, in, header)
 	if err != nil {
 		return err
 	}

@@ -17,9 +17,13 @@ import (
 
 // The exit statuses of pf9ctl.
 const (
-	exitFailed = 1 // the deployment unit refused, or cannot be reached
-	exitUsage  = 2 // the command line is wrong
+	exitFailed  = 1 // the deployment unit refused, or cannot be reached
+	exitUsage   = 2 // the command line is wrong
+	exitUnknown = 3 // it was asked for, and nobody knows yet what comes of it
 )
+
+// unknownError says that something was asked for whose end is not known.
+type unknownError struct{ error }
 
 // usageError is a mistake on the command line.
 type usageError struct{ error }
@@ -40,7 +44,7 @@ type app struct {
 }
 
 // Main runs a command line and returns the exit status: 0 done, 1 failed or
-// refused, 2 wrong usage.
+// refused, 2 wrong usage, 3 asked for with an end that is not known.
 func Main(ctx context.Context, version string, args []string, out, errs io.Writer) int {
 	a := &app{out: out, errs: errs}
 	root := a.root(version)
@@ -55,13 +59,16 @@ func Main(ctx context.Context, version string, args []string, out, errs io.Write
 	if _, wrong := errors.AsType[usageError](err); wrong {
 		return exitUsage
 	}
+	if _, open := errors.AsType[unknownError](err); open {
+		return exitUnknown
+	}
 	return exitFailed
 }
 
 func (a *app) root(version string) *cobra.Command {
 	root := group("pf9ctl", "See and steer the hosts of a deployment unit",
 		a.hostCommand(), a.getCommand(), a.kindCommand(), a.vmCommand(), a.networkCommand(), a.storageCommand(),
-		a.tokenCommand(), a.certificateCommand(), a.eventCommand(), a.auditCommand(), a.contextCommand())
+		a.tokenCommand(), a.certificateCommand(), a.eventCommand(), a.actionCommand(), a.auditCommand(), a.contextCommand())
 	root.Version = version
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })

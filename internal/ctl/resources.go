@@ -87,7 +87,7 @@ func (a *app) resourceCommand(c *cobra.Command, show func([]api.Resource) table,
 
 func (a *app) vmCommand() *cobra.Command {
 	c := &cobra.Command{Use: "list", Short: "List the VMs", Args: exactly()}
-	return group("vm", "Virtual machines", a.resourceCommand(c, vmTable, inventory.KindVM))
+	return group("vm", "Virtual machines", append(a.powerCommands(), a.resourceCommand(c, vmTable, inventory.KindVM), a.snapshotCommand(), a.consoleCommand())...)
 }
 
 func (a *app) networkCommand() *cobra.Command {

@@ -37,6 +37,8 @@ type Route struct {
 	// Query documents the query parameters. A parameter that is not named
 	// here is refused with status 400.
 	Query []Param
+	// Headers documents the request headers that the route reads.
+	Headers []Param
 	// Request and Response are samples of the JSON bodies, for the document;
 	// nil means no body.
 	Request, Response any
@@ -51,7 +53,7 @@ type Route struct {
 	Do func(w http.ResponseWriter, r *http.Request) error
 }
 
-// Param documents one query parameter.
+// Param documents one query parameter or header.
 type Param struct{ Name, Summary string }
 
 // Caller is who a request comes from.

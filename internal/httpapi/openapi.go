@@ -52,6 +52,9 @@ func (s *schemas) operation(r Route, path string) map[string]any {
 	for _, q := range r.Query {
 		params = append(params, map[string]any{"name": q.Name, "in": "query", "description": q.Summary, "schema": map[string]any{"type": "string"}})
 	}
+	for _, h := range r.Headers {
+		params = append(params, map[string]any{"name": h.Name, "in": "header", "description": h.Summary, "schema": map[string]any{"type": "string"}})
+	}
 	if len(params) > 0 {
 		op["parameters"] = params
 	}

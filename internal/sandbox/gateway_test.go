@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/openpf9/openpf9/internal/api"
+	"github.com/openpf9/openpf9/internal/eventually"
 	"github.com/openpf9/openpf9/internal/pki"
 	"github.com/openpf9/openpf9/internal/wire"
 	"github.com/openpf9/openpf9/plugin/inventory"
@@ -49,7 +50,7 @@ func TestGateway(t *testing.T) {
 		t.Fatal(err)
 	}
 	var found api.Host
-	until(t, func() error {
+	eventually.Nil(t, func() error {
 		hosts, err := cp.Client.Hosts(ctx)
 		if err != nil || len(hosts) != 1 || !hosts[0].Connected || hosts[0].Counts[inventory.KindHost] != 1 {
 			return fmt.Errorf("hosts %+v, %w\n%s", hosts, err, g.Tail())

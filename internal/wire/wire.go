@@ -21,7 +21,8 @@ import (
 //
 //	1: hello, report, events, renewal. Since then, without a new number, because
 //	who does not know them keeps them like any other: resources of the kinds
-//	agent.kind, which declare the kinds of plugins, and host.extension.
+//	agent.kind, which declare the kinds of plugins, and host.extension. Also
+//	since then, of a service of its own that a host may lack: actions.
 const Version = 1
 
 // The services that the DU offers to a host through its tunnel. Each is HTTP.
@@ -36,8 +37,17 @@ const (
 	HypervisorVMware = "VMWareCluster" // of a gateway
 )
 
-// ServiceAgent is the agent's own API, which the DU may dial back.
-const ServiceAgent = "agent"
+// The services of a host that the DU may dial back. Each is HTTP.
+const (
+	ServiceAgent = "agent" // the agent's own API
+	// ServiceActions carries out actions, where the host can. GET /v1/actions is
+	// an ActionsOffer. POST /v1/actions takes an ActionRequest; POST
+	// /v1/actions/{id}/settle asks for one that was sent before, and has an id
+	// that the host does not know refused for good. Both answer with one
+	// ActionOutcome a line, whenever it changes and every 15 s, up to the last,
+	// which has ended.
+	ServiceActions = "actions"
+)
 
 // TunnelPath is where a DU accepts tunnels.
 const TunnelPath = "/tunnel/v1"

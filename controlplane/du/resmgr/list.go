@@ -323,7 +323,8 @@ func (h *host) view() api.Host {
 		v.Sources = []api.Source{}
 	}
 	if h.cert.Serial != "" {
-		v.Certificate = &h.cert
+		own := h.cert // the host's changes with its next session
+		v.Certificate = &own
 	}
 	for _, l := range h.lists {
 		v.Counts[l.kind] = len(l.entries)

@@ -1,0 +1,319 @@
+package ctl
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/openpf9/openpf9/internal/api"
+	"github.com/openpf9/openpf9/internal/client"
+	"github.com/openpf9/openpf9/internal/kindtable"
+	"github.com/openpf9/openpf9/internal/wire"
+	"github.com/openpf9/openpf9/plugin/inventory"
+	"github.com/spf13/cobra"
+)
+
+// acting holds the flags of commands that have something done to a VM.
+type acting struct {
+	host    string
+	noWait  bool
+	timeout time.Duration
+}
+
+// actFlags gives a command the flags of acting.
+func (a *app) actFlags(c *cobra.Command) *acting {
+	f := &acting{}
+	a.vmFlags(c, &f.host)
+	c.Flags().BoolVar(&f.noWait, "no-wait", false, "do not wait for the end")
+	c.Flags().DurationVar(&f.timeout, "timeout", 0, "how long it may take, 1h at most; as long as is usual if not given")
+	return f
+}
+
+func (a *app) vmFlags(c *cobra.Command, host *string) {
+	c.Flags().StringVar(host, "host", "", "the VM's host or gateway, by id or name, where several have such a VM")
+	_ = c.RegisterFlagCompletionFunc("host", a.completeHost) // the flag exists
+	if c.ValidArgsFunction == nil {
+		c.ValidArgsFunction = a.completeVM
+	}
+}
+
+// findVM returns the one VM that has the id or else the name.
+func findVM(ctx context.Context, c *client.Client, name, host string) (api.Resource, error) {
+	q := client.Filter{ID: name, Limit: 1000}
+	if host != "" {
+		h, err := c.Find(ctx, host)
+		if err != nil {
+			return api.Resource{}, err
+		}
+		q.Host = string(h.ID)
+	}
+	found, err := c.Resources(ctx, inventory.KindVM, q)
+	if err == nil && len(found) == 0 {
+		q.ID, q.Name = "", name
+		var named []api.Resource
+		named, err = c.Resources(ctx, inventory.KindVM, q)
+		for _, r := range named {
+			if r.Name == name { // and no pattern
+				found = append(found, r)
+			}
+		}
+	}
+	switch {
+	case err != nil:
+		return api.Resource{}, err
+	case len(found) == 1:
+		return found[0], nil
+	case len(found) == 0:
+		return api.Resource{}, fmt.Errorf("no VM has the id or name %q; see pf9ctl vm list", name)
+	}
+	var candidates []string
+	for _, r := range found[:min(len(found), 10)] {
+		candidates = append(candidates, fmt.Sprintf("%s on %s (%s)", r.ID, r.Hostname, state(r)))
+	}
+	if len(found) > 10 {
+		candidates = append(candidates, "...")
+	}
+	return api.Resource{}, usagef("%d VMs have the id or name %q: give the id, or --host: %s", len(found), name, strings.Join(candidates, ", "))
+}
+
+// act has something done to a VM and reports on it. words are what to print when
+// it was done.
+func (a *app) act(cmd *cobra.Command, f *acting, name, words string, q api.ActionRequest) error {
+	if f.timeout < 0 || f.timeout > wire.MaxActionTime || f.timeout > 0 && f.timeout < time.Second {
+		return usagef("--timeout %v: want 1s to %v", f.timeout, wire.MaxActionTime)
+	}
+	q.TimeoutSeconds = int64(f.timeout.Seconds())
+	return a.with(func(c *client.Client) error {
+		vm, err := findVM(cmd.Context(), c, name, f.host)
+		if err != nil {
+			return err
+		}
+		q.Target = vm.Key
+		if vm.Name == "" {
+			vm.Name = vm.ID
+		}
+		act, err := a.begin(cmd.Context(), c, vm, q)
+		if err != nil {
+			return err
+		}
+		if !f.noWait {
+			if act, err = a.await(cmd.Context(), c, vm, act); err != nil {
+				return err
+			}
+		}
+		return a.report(vm.Name, words, act)
+	})
+}
+
+const (
+	actTries = 5           // of a call whose answer was lost
+	actPause = time.Second // between them
+)
+
+// again calls until there is an answer, which may be a refusal. What it calls
+// must be safe to call again.
+func again(ctx context.Context, call func() error) error {
+	for try := 1; ; try++ {
+		err := call()
+		if _, answered := errors.AsType[*client.Error](err); err == nil || answered || try == actTries || ctx.Err() != nil {
+			return err
+		}
+		pause := time.NewTimer(actPause)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+		}
+	}
+}
+
+// begin asks for the action, once, however often it must try.
+func (a *app) begin(ctx context.Context, c *client.Client, vm api.Resource, q api.ActionRequest) (act api.Action, err error) {
+	key := rand.Text()
+	err = again(ctx, func() error {
+		act, err = c.Act(ctx, vm.Host, key, q, 0)
+		return err
+	})
+	if _, answered := errors.AsType[*client.Error](err); err != nil && !answered {
+		return act, unknownError{fmt.Errorf("%s: nobody knows whether %s was begun; see pf9ctl action list --host %s: %w", vm.Name, q.Action, vm.Host, plain(ctx, err))}
+	}
+	return act, err
+}
+
+// await follows the action to its end, with its progress on a terminal.
+func (a *app) await(ctx context.Context, c *client.Client, vm api.Resource, act api.Action) (api.Action, error) {
+	p := progress{w: a.errs, on: terminal(a.errs), began: time.Now()}
+	defer p.clear()
+	for !act.Done() {
+		p.show(vm.Name, act)
+		err := again(ctx, func() error {
+			next, err := c.Action(ctx, vm.Host, act.ID, act.Revision, client.MaxWait)
+			if err == nil {
+				act = next
+			}
+			if e, is := errors.AsType[*client.Error](err); is && e.Status == http.StatusServiceUnavailable {
+				return errors.New(e.Message) // it is busy, or restarts: again
+			}
+			return err
+		})
+		if err != nil {
+			p.clear()
+			return act, unknownError{fmt.Errorf("%s: %s goes on without us; see pf9ctl action show %s --host %s: %w", vm.Name, act.Action, act.ID, act.Host, plain(ctx, err))}
+		}
+	}
+	return act, nil
+}
+
+// plain says that somebody has interrupted us, if so. It hides the context's
+// error, after which Main would be silent.
+func plain(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return errors.New("interrupted")
+	}
+	return err
+}
+
+// report prints what came of an action. Of a failure it is the error, too.
+func (a *app) report(name, words string, act api.Action) error {
+	if a.output == "json" || a.output == "yaml" {
+		if err := a.print(act, table{}); err != nil {
+			return err
+		}
+	}
+	switch {
+	case !act.Done():
+		words = fmt.Sprintf("%s is under way: action %s on host %s", act.Action, act.ID, act.Host)
+	case act.State != wire.ActionSucceeded:
+		err := fmt.Errorf("%s: %s %s: %s", name, act.Action, act.State, act.Reason)
+		if act.Uncertain {
+			return unknownError{err}
+		}
+		return err
+	case act.Reason != "":
+		words = act.Reason
+	}
+	if a.output == "json" || a.output == "yaml" {
+		return nil
+	}
+	_, err := fmt.Fprintf(a.out, "%s: %s\n", kindtable.Clean(name), kindtable.Clean(words))
+	return err
+}
+
+// progress is a line on a terminal that is written over and over.
+type progress struct {
+	w     io.Writer
+	on    bool
+	began time.Time
+}
+
+func terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+func (p *progress) show(name string, act api.Action) {
+	if !p.on {
+		return
+	}
+	text := fmt.Sprintf("%s: %s %s, %s", name, act.Action, act.State, span(time.Since(p.began)))
+	if act.Progress > 0 {
+		text += fmt.Sprintf(", %d %%", act.Progress)
+	}
+	if act.Reason != "" {
+		text += ": " + act.Reason
+	}
+	fmt.Fprintf(p.w, "\r\x1b[K%.120s", kindtable.Clean(text))
+}
+
+func (p *progress) clear() {
+	if p.on {
+		fmt.Fprint(p.w, "\r\x1b[K")
+	}
+}
+
+// completeVM offers the names of VMs to the shell.
+func (a *app) completeVM(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	_ = a.with(func(c *client.Client) error { // no names are an answer, too
+		page, err := c.Page(cmd.Context(), inventory.KindVM, client.Filter{Name: begun + "*", Limit: 1000})
+		for _, r := range page.Items {
+			if strings.HasPrefix(r.Name, begun) {
+				names = append(names, kindtable.Clean(r.Name))
+			}
+		}
+		return err
+	})
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// actionCommand shows what was asked of hosts.
+func (a *app) actionCommand() *cobra.Command {
+	var host string
+	var limit int
+	ofHost := func(c *cobra.Command) *cobra.Command {
+		c.Flags().StringVar(&host, "host", "", "the host or gateway, by id or name")
+		_ = c.RegisterFlagCompletionFunc("host", a.completeHost) // the flag exists
+		return c
+	}
+	with := func(cmd *cobra.Command, f func(*client.Client, api.Host) error) error {
+		if host == "" {
+			return usagef("%s: --host is missing", cmd.CommandPath())
+		}
+		return a.with(func(c *client.Client) error {
+			h, err := c.Find(cmd.Context(), host)
+			if err != nil {
+				return err
+			}
+			return f(c, h)
+		})
+	}
+	list := ofHost(&cobra.Command{Use: "list --host HOST", Short: "List what a host was asked to do, newest first", Args: exactly(), RunE: func(cmd *cobra.Command, _ []string) error {
+		return with(cmd, func(c *client.Client, h api.Host) error {
+			all, err := c.Actions(cmd.Context(), h.ID, limit)
+			if err != nil {
+				return err
+			}
+			return a.print(all, actionTable(all))
+		})
+	}})
+	list.Flags().IntVar(&limit, "limit", 100, "at most so many, 1 to 1000")
+	show := ofHost(&cobra.Command{Use: "show ID --host HOST", Short: "Show an action", Args: exactly("ID"), RunE: func(cmd *cobra.Command, args []string) error {
+		return with(cmd, func(c *client.Client, h api.Host) error {
+			act, err := c.Action(cmd.Context(), h.ID, args[0], 0, 0)
+			if err != nil {
+				return err
+			}
+			return a.print(act, actionTable([]api.Action{act}))
+		})
+	}})
+	return group("action", "What was done to VMs", list, show)
+}
+
+func actionTable(all []api.Action) table {
+	t := table{head: []string{"ID", "ACTION", "TARGET", "STATE", "PROGRESS", "REQUESTED", "BY", "REASON", "ENDED"}, wide: 8}
+	for _, x := range all {
+		ended := ""
+		if !x.Ended.IsZero() {
+			ended = x.Ended.Local().Format(time.DateTime)
+		}
+		state := x.State
+		if x.Uncertain {
+			state += " (uncertain)"
+		}
+		t.add(x.ID, x.Action, x.Target.ID, state, fmt.Sprintf("%d %%", x.Progress), x.Requested.Local().Format(time.DateTime), x.RequestedBy, x.Reason, ended)
+	}
+	return t
+}

@@ -1,0 +1,190 @@
+package ctl
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/openpf9/openpf9/internal/api"
+	"github.com/openpf9/openpf9/internal/wire"
+	"github.com/openpf9/openpf9/plugin"
+)
+
+const gatewayID wire.HostID = "0b5c7d7e-8a52-4a0c-9a3f-1f2e3d4c5b6a"
+
+// An actingUnit is a deployment unit that has actions done, as its script says.
+type actingUnit struct {
+	mu    sync.Mutex // guards the fields below
+	keys  map[string]api.Action
+	asked []api.ActionRequest
+	lose  int          // answers to requests
+	steps []api.Action // what is said, one after the other
+}
+
+func vmOn(host wire.HostID, hostname, id, name, snapshots string) api.Resource {
+	return api.Resource{Host: host, Hostname: hostname, Key: plugin.Key{Kind: "compute.vm", ID: id}, Name: name, State: "running", Spec: json.RawMessage(`{"snapshots":[` + snapshots + `]}`)}
+}
+
+func (u *actingUnit) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	path := "/api/v1/hosts/" + string(gatewayID)
+	var answer any
+	switch {
+	case r.URL.Path == "/api/v1/hosts":
+		answer = api.Hosts{Items: []api.Host{{ID: gatewayID, Hostname: "gw1"}}}
+	case r.URL.Path == "/api/v1/resources/compute.vm":
+		answer = u.find(r.URL.Query())
+	case r.Method == "POST" && r.URL.Path == path+"/actions":
+		key := r.Header.Get("Idempotency-Key")
+		if _, known := u.keys[key]; !known {
+			var q api.ActionRequest
+			_ = json.NewDecoder(r.Body).Decode(&q)
+			u.asked = append(u.asked, q)
+			u.keys[key] = api.Action{ID: "action-1", Host: gatewayID, Action: q.Action, State: wire.ActionAccepted, Revision: 1}
+		}
+		if u.lose > 0 {
+			u.lose--
+			panic(http.ErrAbortHandler)
+		}
+		if q := u.asked[len(u.asked)-1]; q.Target.ID == "away" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			answer = map[string]string{"message": "host gw1 is disconnected, nothing was done"}
+			break
+		}
+		w.WriteHeader(http.StatusAccepted)
+		answer = u.keys[key]
+	case r.URL.Path == path+"/actions":
+		answer = api.Actions{Items: u.steps}
+	case r.URL.Path == path+"/actions/action-1":
+		next := u.steps[0]
+		if len(u.steps) > 1 {
+			u.steps = u.steps[1:]
+		}
+		next.ID, next.Host, next.Action = "action-1", gatewayID, u.asked[len(u.asked)-1].Action
+		answer = next
+	default:
+		w.WriteHeader(http.StatusNotFound)
+		answer = map[string]string{"message": "there is none"}
+	}
+	_ = json.NewEncoder(w).Encode(answer)
+}
+
+func (u *actingUnit) find(q url.Values) api.Resources {
+	out := api.Resources{Items: []api.Resource{}}
+	for _, vm := range []api.Resource{
+		vmOn(gatewayID, "gw1", "vm-1", "web", ""),
+		vmOn("00000000-0000-4000-8000-000000000002", "gw2", "vm-2", "web", ""),
+		vmOn(gatewayID, "gw1", "vm-3", "db", `{"id":"snapshot-7","name":"before","created":"2026-01-02T03:04:05Z","current":true,"state":"running"}`),
+		vmOn(gatewayID, "gw1", "away", "away", ""),
+	} {
+		name := q.Get("name")
+		if (q.Get("id") == "" || q.Get("id") == vm.ID) && (name == "" || name == vm.Name || strings.HasSuffix(name, "*") && strings.HasPrefix(vm.Name, strings.TrimSuffix(name, "*"))) &&
+			(q.Get("host") == "" || q.Get("host") == string(vm.Host)) {
+			out.Items = append(out.Items, vm)
+		}
+	}
+	return out
+}
+
+func TestActingCommands(t *testing.T) {
+	running := api.Action{State: wire.ActionRunning, Progress: 40, Revision: 2}
+	end := func(state, reason string, uncertain bool) api.Action {
+		return api.Action{State: state, Reason: reason, Uncertain: uncertain, Revision: 3}
+	}
+	good := end(wire.ActionSucceeded, "", false)
+	ticket := good
+	ticket.Result = &wire.ActionResult{Console: &wire.ConsoleTicket{URL: "wss://esx1/ticket/x\x1b", Fingerprint: "AA:BB"}}
+	tests := []struct {
+		name, line string
+		steps      []api.Action
+		lose       int
+		status     int
+		out, errs  string // a part of each
+		asked      string // a part of the request as JSON; empty: none
+	}{
+		{"start", "vm start db", []api.Action{running, good}, 0, 0, "db: started\n", "", `"action":"power-on","target":{"kind":"compute.vm","id":"vm-3"}`},
+		{"start by id", "vm start vm-1 --timeout 2m", []api.Action{good}, 0, 0, "web: started\n", "", `"timeout_seconds":120`},
+		{"already on", "vm start db", []api.Action{end(wire.ActionSucceeded, "already on", false)}, 0, 0, "db: already on\n", "", "power-on"},
+		{"lost answers", "vm start db", []api.Action{good}, 2, 0, "db: started\n", "", "power-on"},
+		{"stop", "vm stop db", []api.Action{good}, 0, 0, "db: stopped", "", "shutdown"},
+		{"stop by force", "vm stop db --force", []api.Action{good}, 0, 0, "db: powered off", "", "power-off"},
+		{"restart", "vm restart db", []api.Action{good}, 0, 0, "asked to reboot", "", "reboot"},
+		{"restart by force", "vm restart db --force", []api.Action{good}, 0, 0, "db: reset", "", "reset"},
+		{"suspend as JSON", "vm suspend db -o json", []api.Action{good}, 0, 0, `"state": "succeeded"`, "", "suspend"},
+		{"not waited for", "vm start db --no-wait", nil, 0, 0, "power-on is under way: action action-1 on host " + string(gatewayID), "", "power-on"},
+		{"refused", "vm stop db", []api.Action{end(wire.ActionRefused, "VMware Tools do not run", false)}, 0, 1, "", "db: shutdown refused: VMware Tools do not run", "shutdown"},
+		{"failed as JSON", "vm stop db -o json", []api.Action{end(wire.ActionFailed, "no host", false)}, 0, 1, `"state": "failed"`, "no host", "shutdown"},
+		{"uncertain", "vm stop db", []api.Action{end(wire.ActionFailed, "look at it", true)}, 0, 3, "", "look at it", "shutdown"},
+		{"disconnected", "vm start away", nil, 0, 1, "", "disconnected, nothing was done", "power-on"},
+		{"ambiguous", "vm start web", nil, 0, 2, "", "2 VMs have the id or name \"web\": give the id, or --host: vm-1 on gw1 (running), vm-2 on gw2", ""},
+		{"of one host", "vm start web --host gw1", []api.Action{good}, 0, 0, "web: started", "", `"id":"vm-1"`},
+		{"unknown", "vm start nobody", nil, 0, 1, "", "no VM has the id or name", ""},
+		{"pattern", "vm start w*", nil, 0, 1, "", "no VM has the id or name", ""},
+		{"no VM", "vm start", nil, 0, 2, "", "VM is missing", ""},
+		{"endless", "vm start db --timeout 2h", nil, 0, 2, "", "--timeout", ""},
+		{"snapshot", "vm snapshot create db before --memory", []api.Action{good}, 0, 0, "db: snapshot before made", "", `"arguments":{"name":"before","memory":true}`},
+		{"snapshot of both", "vm snapshot create db before --memory --quiesce", nil, 0, 2, "", "exclude", ""},
+		{"snapshots", "vm snapshot list db", nil, 0, 0, "snapshot-7  before", "", ""},
+		{"no snapshots", "vm snapshot list vm-1 -o json", nil, 0, 0, "[]\n", "", ""},
+		{"remove a snapshot", "vm snapshot remove db before --children", []api.Action{good}, 0, 0, "removed", "", `"arguments":{"snapshot":"before","children":true}`},
+		{"revert", "vm snapshot revert db snapshot-7", []api.Action{good}, 0, 0, "taken back to snapshot snapshot-7", "", "snapshot-revert"},
+		{"console", "vm console db", []api.Action{ticket}, 0, 0, "wss://esx1/ticket/x?\n", "AA:BB", "console"},
+		{"console lost", "vm console db", []api.Action{good}, 0, 1, "", "ask again", "console"},
+		{"actions", "action list --host gw1", []api.Action{running}, 0, 0, "running  40 %", "", ""},
+		{"actions of nobody", "action list", nil, 0, 2, "", "--host is missing", ""},
+		{"completion of VMs", "__complete vm start d", nil, 0, 0, "db\n", "", ""},
+		{"completion of snapshots", "__complete vm snapshot revert db be", nil, 0, 0, "before\n", "", ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			u := &actingUnit{keys: map[string]api.Action{}, lose: test.lose, steps: test.steps}
+			s := httptest.NewTLSServer(u)
+			defer s.Close()
+			ca, token := credentials(t, s)
+			flags := []string{"--config", filepath.Join(t.TempDir(), "none"), "--url", s.URL, "--token-file", token, "--ca-file", ca}
+			args := strings.Fields(test.line)
+			if args[0] == "__complete" {
+				args = append(append([]string{"__complete"}, flags...), args[1:]...)
+			} else {
+				args = append(flags, args...)
+			}
+			var out, errs bytes.Buffer
+			status := Main(t.Context(), "1.2.3", args, &out, &errs)
+			if status != test.status || !strings.Contains(out.String(), test.out) || !strings.Contains(errs.String(), test.errs) {
+				t.Errorf("%s: status %d, want %d\n%s\n%s", test.line, status, test.status, &out, &errs)
+			}
+			asked, err := json.Marshal(u.asked)
+			if err != nil || !strings.Contains(string(asked), test.asked) || (test.asked == "") != (len(u.asked) == 0) || len(u.asked) > 1 {
+				t.Errorf("asked for %s, want once %s", asked, test.asked)
+			}
+		})
+	}
+}
+
+// Who interrupts the wait learns that the action goes on.
+func TestAnInterruptedWait(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	u := &actingUnit{keys: map[string]api.Action{}, steps: []api.Action{{State: wire.ActionRunning, Revision: 2}}}
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/action-1") {
+			cancel()
+			<-r.Context().Done()
+		}
+		u.ServeHTTP(w, r)
+	}))
+	defer s.Close()
+	ca, token := credentials(t, s)
+	var out, errs bytes.Buffer
+	status := Main(ctx, "1.2.3", []string{"--config", filepath.Join(t.TempDir(), "none"), "--url", s.URL, "--token-file", token, "--ca-file", ca, "vm", "start", "db"}, &out, &errs)
+	if status != 3 || !strings.Contains(errs.String(), "power-on goes on without us; see pf9ctl action show action-1 --host "+string(gatewayID)) {
+		t.Errorf("status %d\n%s\n%s", status, &out, &errs)
+	}
+}
