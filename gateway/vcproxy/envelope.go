@@ -370,6 +370,10 @@ func (p *reader) push(start xml.StartElement) ([]xml.Attr, error) {
 
 func (p *reader) pop() { p.bindings = p.bindings[:len(p.bindings)-1] }
 
+// usualPrefixes are those that govmomi uses in values without a declaration.
+// What is written declares them.
+var usualPrefixes = map[string]string{"xsd": nsXSD, "vim25": nsVim, "pbm": nsPBM}
+
 // resolve finds the namespace of a name in a value.
 func (p *reader) resolve(value string) (qname, error) {
 	prefix, local, ok := strings.Cut(value, ":")
@@ -383,6 +387,9 @@ func (p *reader) resolve(value string) (qname, error) {
 		if space, found := p.bindings[i][prefix]; found {
 			return qname{space, local}, nil
 		}
+	}
+	if space, usual := usualPrefixes[prefix]; usual {
+		return qname{space, local}, nil
 	}
 	return qname{}, fmt.Errorf("the prefix of %q is not declared", value)
 }

@@ -68,9 +68,56 @@ type stand struct {
 	log    *lockedBuffer
 	wire   *lockedBuffer // what the broker sent to its clients
 	stop   context.CancelFunc
+	tap    *tap
 
-	mu     sync.Mutex // guards logins
-	logins int
+	mu              sync.Mutex // guards the fields below
+	logins, logouts int
+}
+
+// tap is the transport to vcsim. It keeps what is sent.
+type tap struct {
+	base http.RoundTripper
+	hold func(*http.Request) // may block a request; nil: none
+
+	mu   sync.Mutex // guards seen
+	seen []sent
+}
+
+type sent struct {
+	header http.Header
+	path   string
+	body   string
+}
+
+func (p *tap) RoundTrip(r *http.Request) (*http.Response, error) {
+	one := sent{header: r.Header.Clone(), path: r.URL.Path}
+	if r.Body != nil {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		one.body = string(body)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	p.mu.Lock()
+	p.seen = append(p.seen, one)
+	p.mu.Unlock()
+	if p.hold != nil {
+		p.hold(r)
+	}
+	return p.base.RoundTrip(r)
+}
+
+// count says how many requests with that text were sent.
+func (p *tap) count(text string) (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, one := range p.seen {
+		if strings.Contains(one.body, text) {
+			n++
+		}
+	}
+	return n
 }
 
 type lockedBuffer struct {
@@ -177,9 +224,10 @@ func (s *stand) upstream() vcproxy.Upstream {
 		vc, err := vim25.NewClient(ctx, sc)
 		return sc, vc, err
 	}
+	s.tap = &tap{base: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}}
 	return vcproxy.Upstream{
 		URL:       u,
-		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}},
+		Transport: s.tap,
 		Login: func(ctx context.Context) ([]*http.Cookie, error) {
 			sc, vc, err := connect(ctx, nil)
 			if err != nil {
@@ -199,6 +247,9 @@ func (s *stand) upstream() vcproxy.Upstream {
 				return err
 			}
 			_, err = methods.Logout(ctx, vc, &types.Logout{This: *vc.ServiceContent.SessionManager})
+			s.mu.Lock()
+			s.logouts++
+			s.mu.Unlock()
 			return err
 		},
 	}
@@ -262,17 +313,21 @@ func (s *stand) read(t *testing.T) *inventory {
 	t.Helper()
 	vc := s.admin(t)
 	ctx := t.Context()
-	v, err := view.NewManager(vc).CreateContainerView(ctx, vc.ServiceContent.RootFolder, []string{"ManagedEntity"}, true)
-	if err != nil {
-		t.Fatal(err)
+	kinds := []string{
+		"Folder", "Datacenter", "ComputeResource", "ClusterComputeResource", "HostSystem", "ResourcePool", "VirtualMachine",
+		"Datastore", "Network", "DistributedVirtualPortgroup", "VmwareDistributedVirtualSwitch",
 	}
-	refs, err := v.Find(ctx, []string{"ManagedEntity"}, property.Match{"name": "*"})
+	v, err := view.NewManager(vc).CreateContainerView(ctx, vc.ServiceContent.RootFolder, kinds, true)
 	if err != nil {
 		t.Fatal(err)
 	}
 	pc := property.DefaultCollector(vc)
+	var listed mo.ContainerView
+	if err := pc.RetrieveOne(ctx, v.Reference(), []string{"view"}, &listed); err != nil {
+		t.Fatal(err)
+	}
 	inv := &inventory{objects: make(map[vcproxy.Ref]vcproxy.Object)}
-	for _, ref := range refs {
+	for _, ref := range append(listed.View, vc.ServiceContent.RootFolder) {
 		var e mo.ManagedEntity
 		if err := pc.RetrieveOne(ctx, ref, []string{"name", "parent"}, &e); err != nil {
 			t.Fatal(err)
@@ -289,6 +344,13 @@ func (s *stand) read(t *testing.T) *inventory {
 			if vm.ResourcePool != nil {
 				o.Parents = append(o.Parents, *vm.ResourcePool)
 			}
+		}
+		if ref.Type == "DistributedVirtualPortgroup" { // vcsim has no name here
+			var pg mo.DistributedVirtualPortgroup
+			if err := pc.RetrieveOne(ctx, ref, []string{"config.name"}, &pg); err != nil {
+				t.Fatal(err)
+			}
+			o.Name = pg.Config.Name
 		}
 		inv.objects[ref] = o
 	}
@@ -388,6 +450,66 @@ func (s *stand) noSecret(t *testing.T) {
 	for name, text := range map[string]string{"the wire": s.wire.String(), "the log": s.log.String(), "the audit": s.auditText(t)} {
 		if strings.Contains(text, realPassword) || strings.Contains(text, url.QueryEscape(realPassword)) {
 			t.Errorf("the real password is in %s", name)
+		}
+	}
+}
+
+// post sends one call to the broker as it is and returns the answer.
+func (s *stand) post(t *testing.T, cookie, body string, change func(*http.Request)) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.server.URL+"/sdk", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "text/xml; charset=utf-8")
+	req.Header.Set("SOAPAction", "urn:vim25/8.0.2.0")
+	if cookie != "" {
+		req.Header.Set("Cookie", "vmware_soap_session="+cookie)
+	}
+	if change != nil {
+		change(req)
+	}
+	resp, err := s.server.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(answer)
+}
+
+// cookie is the session of a client.
+func cookie(t *testing.T, vc *vim25.Client) string {
+	t.Helper()
+	for _, c := range vc.Jar.Cookies(vc.URL()) {
+		if c.Name == "vmware_soap_session" {
+			return c.Value
+		}
+	}
+	t.Fatal("the client has no session")
+	return ""
+}
+
+func envelope(body string) string {
+	return `<?xml version="1.0" encoding="UTF-8"?><soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/" ` +
+		`xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xmlns:xsd="http://www.w3.org/2001/XMLSchema"><soapenv:Body>` + body + `</soapenv:Body></soapenv:Envelope>`
+}
+
+// eventually waits for a condition.
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !f() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("%s: not in time", what)
 		}
 	}
 }
