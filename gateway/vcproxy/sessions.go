@@ -47,7 +47,7 @@ func newSession(client Client, user string, r *http.Request, l Limits) *session 
 	s := &session{
 		id: rand.Text() + rand.Text(), key: rand.Text(), client: client, user: user,
 		remote: remoteHost(r), agent: r.UserAgent(), began: time.Now(), turn: make(chan struct{}, 1),
-		reads: newBucket(l.Reads, 2*l.Reads), writes: newBucket(l.Writes, 3*l.Writes), logins: newBucket(0.2, 3),
+		reads: newBucket(l.Reads, 2*l.Reads), writes: newBucket(l.Writes, 3*l.Writes), logins: newBucket(0.5, 6),
 	}
 	s.used = s.began
 	s.turn <- struct{}{}
