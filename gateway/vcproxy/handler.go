@@ -18,7 +18,7 @@ var description = regexp.MustCompile(`^/(sdk|pbm)/[A-Za-z0-9][A-Za-z0-9_-]*(\.[A
 // ServeHTTP implements http.Handler. Any path that is not listed does not exist.
 func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
-	if r.URL.RawPath != "" && !strings.HasPrefix(path, "/folder/") || r.Header.Get("Upgrade") != "" {
+	if r.URL.RawPath != "" && !strings.HasPrefix(path, "/folder/") && !strings.HasPrefix(path, "/nfc/") || r.Header.Get("Upgrade") != "" {
 		b.refuse(w, r, "spelled otherwise")
 		return
 	}

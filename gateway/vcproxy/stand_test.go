@@ -387,7 +387,7 @@ func (s *stand) must(t *testing.T, args ...string) string {
 	t.Helper()
 	out, err := s.govc(t, args...)
 	if err != nil {
-		t.Fatalf("govc %s: %v\n%s\nlog:\n%s", strings.Join(args, " "), err, out, s.log)
+		t.Fatalf("govc %s: %v\n%s\nlog:\n%s\naudit:\n%s", strings.Join(args, " "), err, out, s.log, s.auditText(t))
 	}
 	return out
 }

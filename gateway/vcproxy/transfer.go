@@ -203,16 +203,17 @@ func (b *Broker) learnLeases(resp *http.Response, t *turn) ([]byte, error) {
 		return nil, nil
 	}
 	return leaseURLs(body, func(host, path string) bool {
-		if !strings.HasPrefix(path, "/nfc/") || strings.Contains(path, "..") {
+		u, err := url.Parse(path)
+		if err != nil || !strings.HasPrefix(u.Path, "/nfc/") || strings.Contains(u.Path, "..") || u.RawQuery != "" {
 			return false
 		}
-		one := grant{s: t.s, host: host, target: path}
+		one := grant{s: t.s, host: host, target: u.EscapedPath()}
 		if host == "*" || host == b.opts.Upstream.URL.Host || host == b.opts.Upstream.URL.Hostname() {
 			one.host = ""
 		}
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		if err := b.grants.add(path, one, true); err != nil {
+		if err := b.grants.add(u.Path, one, true); err != nil {
 			b.log.Warn("too many files are transferred at once", "client", t.s.client)
 			return false
 		}
