@@ -36,18 +36,19 @@ const (
 )
 
 const (
-	auditBytes = 8 << 20     // of one file
+	auditBytes = 32 << 20    // of one file
 	auditFiles = 8           // path, path.1 ... path.7; the oldest goes
 	sumEvery   = time.Minute // how long equal entries are counted
 	sumKeys    = 1024        // entries counted at once; more are written as they come
+	refusalMax = 120         // refusals of one client that are told apart between sums
 	detailMax  = 512         // bytes of a detail and of an object
 	auditMode  = os.FileMode(0o600)
 )
 
 // Audit writes records to a file that only grows, until it is full and put
 // aside; a fixed number of them is kept. Equal reads and equal refusals within
-// a minute are counted, so that nobody pushes out the record of what he did by
-// asking a million times.
+// a minute are counted, and so is what a client is refused beyond some a minute:
+// nobody pushes out the record of what he did by asking a million times.
 type Audit struct {
 	path    string
 	tell    func(Record)
@@ -58,6 +59,9 @@ type Audit struct {
 	size int64
 	err  error // of the last write
 	sums map[sumKey]*Record
+	// refusals counts what was written of each client's refusals since the last
+	// flush.
+	refusals map[Client]int
 }
 
 // sumKey is what makes records equal.
@@ -69,7 +73,7 @@ type sumKey struct {
 // OpenAudit opens the file. tell, which may be nil, gets each record after it is
 // written; it must not block. Close it.
 func OpenAudit(path string, tell func(Record)) (*Audit, error) {
-	a := &Audit{path: path, tell: tell, maxSize: auditBytes, sums: make(map[sumKey]*Record)}
+	a := &Audit{path: path, tell: tell, maxSize: auditBytes, sums: make(map[sumKey]*Record), refusals: make(map[Client]int)}
 	if err := a.open(); err != nil {
 		return nil, err
 	}
@@ -123,7 +127,10 @@ func (a *Audit) sum(r Record) (write bool) {
 		return true
 	}
 	key := sumKey{r.Client, r.Method, r.Object, r.Result, r.Detail}
-	if reads && r.Result == resultOK {
+	if r.Result == resultRefused && a.refusals[r.Client] >= refusalMax {
+		key.method = "various"
+	}
+	if reads && r.Result == resultOK || key.method == "various" {
 		key.object, key.detail = "", ""
 	}
 	if s, ok := a.sums[key]; ok {
@@ -133,8 +140,11 @@ func (a *Audit) sum(r Record) (write bool) {
 	}
 	if len(a.sums) < sumKeys {
 		r.Time, r.Took = r.Time.Truncate(time.Second), 0
-		r.Object, r.OpID = key.object, ""
+		r.Method, r.Object, r.Detail, r.OpID = key.method, key.object, key.detail, ""
 		a.sums[key] = &r
+	}
+	if r.Result == resultRefused {
+		a.refusals[r.Client]++
 	}
 	return true
 }
@@ -150,6 +160,7 @@ func (a *Audit) flush() {
 		}
 		delete(a.sums, key)
 	}
+	clear(a.refusals)
 	a.mu.Unlock()
 	if a.tell != nil {
 		for _, r := range told {

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/vmware/govmomi/fault"
+	"github.com/vmware/govmomi/pbm"
+	pbmtypes "github.com/vmware/govmomi/pbm/types"
 	"github.com/vmware/govmomi/property"
 	vsession "github.com/vmware/govmomi/session"
 	"github.com/vmware/govmomi/vim25"
@@ -334,6 +336,27 @@ func TestWaitsEnd(t *testing.T) {
 				t.Errorf("forwarded as %s", s.tap.seen[len(s.tap.seen)-1].body)
 			}
 		})
+	}
+}
+
+func TestStoragePoliciesAreReadNotChanged(t *testing.T) {
+	s := newStand(t, nil)
+	c, err := pbm.NewClient(t.Context(), s.client(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, err := c.QueryProfile(t.Context(), pbmtypes.PbmProfileResourceType{ResourceType: "STORAGE"}, "")
+	if err != nil || len(ids) == 0 {
+		t.Fatalf("policies: %v, %v", ids, err)
+	}
+	if _, err := c.RetrieveContent(t.Context(), ids); err != nil {
+		t.Error(err)
+	}
+	if _, err = c.DeleteProfile(t.Context(), ids); err == nil || !strings.Contains(err.Error(), "PbmDelete") {
+		t.Errorf("the deletion of policies says %v", err)
+	}
+	if n := s.tap.count("PbmDelete"); n != 0 {
+		t.Errorf("%d deletions reached vCenter", n)
 	}
 }
 

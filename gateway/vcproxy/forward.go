@@ -99,7 +99,7 @@ func (b *Broker) broken(ctx context.Context, err error) error {
 func (b *Broker) send(ctx context.Context, o outgoing, cookies []*http.Cookie) (*http.Response, error) {
 	path, token := "/sdk", ""
 	if o.call.space == nsPBM {
-		path = "/pbm/sdk"
+		path = "/pbm"
 		for _, c := range cookies {
 			if c.Name == cookieName {
 				token = strings.Trim(c.Value, `"`)

@@ -58,22 +58,30 @@ type turn struct {
 	began  time.Time
 }
 
+// readTime bounds how long a client takes to send a call.
+const readTime = 30 * time.Second
+
+// strangerBody bounds calls without a session, in bytes: logins are short.
+const strangerBody = 64 << 10
+
 // serveCall answers one SOAP call.
 func (b *Broker) serveCall(w http.ResponseWriter, r *http.Request) {
-	t := &turn{r: r, pbm: strings.HasPrefix(r.URL.Path, "/pbm"), began: time.Now()}
-	if err := b.read(t); err != nil {
-		b.finish(t, resultRefused, err.Error())
-		f := fault{name: "InvalidRequest", text: "the gateway does not accept this request: " + err.Error()}
-		f.write(w)
-		return
-	}
-	t.s = b.session(r)
+	t := &turn{r: r, pbm: strings.HasPrefix(r.URL.Path, "/pbm"), began: time.Now(), s: b.session(r)}
 	if t.s != nil {
 		if !t.s.begin() {
 			t.s = nil
 		} else {
 			defer t.s.done()
 		}
+	}
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(t.began.Add(readTime)) // a connection without deadlines has its server's
+	_ = rc.SetWriteDeadline(t.began.Add(readTime + 2*b.limits.Queue + b.limits.Call))
+	if err := b.read(t); err != nil {
+		b.finish(t, resultRefused, err.Error())
+		f := fault{name: "InvalidRequest", text: "the gateway does not accept this request: " + err.Error()}
+		f.write(w)
+		return
 	}
 	result, err := b.serve(w, t)
 	detail := ""
@@ -133,7 +141,7 @@ func (t *turn) opID() string {
 	return ""
 }
 
-var soapAction = regexp.MustCompile(`^"?(urn:(?:vim25|pbm)(?:/[0-9A-Za-z._-]{1,32})?)?"?$`)
+var soapAction = regexp.MustCompile(`^"?(urn:(?:vim25|pbm)(?:/[0-9A-Za-z._-]{0,32})?)?"?$`)
 
 // read reads and checks the request: its headers, its size, its form and its
 // place in the schema.
@@ -156,12 +164,20 @@ func (b *Broker) read(t *turn) error {
 	if len(actions) == 1 {
 		t.action = strings.Trim(actions[0], `"`)
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, b.limits.Body+1))
+	places, limit := b.readers, b.limits.Body
+	if t.s == nil {
+		places, limit = b.strangers, min(limit, strangerBody)
+	}
+	if err := places.enter(r.Context(), b.limits.Queue); err != nil {
+		return err
+	}
+	defer places.leave()
+	body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
 	if err != nil {
 		return errors.New("the request broke off")
 	}
-	if int64(len(body)) > b.limits.Body {
-		return fmt.Errorf("the request has more than %d bytes", b.limits.Body)
+	if int64(len(body)) > limit {
+		return fmt.Errorf("the request has more than %d bytes", limit)
 	}
 	c, err := parseCall(body)
 	if err != nil {

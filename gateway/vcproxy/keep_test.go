@@ -63,6 +63,26 @@ func TestAuditIsBoundedAndSumsUp(t *testing.T) {
 	}
 }
 
+func TestAuditIsNotFloodedByRefusals(t *testing.T) {
+	told := 0
+	a, err := OpenAudit(filepath.Join(t.TempDir(), "audit.log"), func(Record) { told++ })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10_000 {
+		a.add(Record{Method: "HTTP GET", Object: fmt.Sprint("/", i), Result: resultRefused, Detail: "no"})
+	}
+	if told > refusalMax+1 {
+		t.Errorf("%d refusals were written one by one", told)
+	}
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if told > refusalMax+2 {
+		t.Errorf("%d records were written in all", told)
+	}
+}
+
 func TestSwitchThatCannotBeReadIsOff(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "switch")

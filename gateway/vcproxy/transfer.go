@@ -350,7 +350,11 @@ func (b *Broker) transfer(ctx context.Context, w http.ResponseWriter, r *http.Re
 		}
 		address = one.host
 	}
-	body := &paced{r: r.Body, rc: http.NewResponseController(w)}
+	ctx, cut := context.WithCancelCause(ctx)
+	defer cut(nil)
+	stall := time.AfterFunc(transferIdle, func() { cut(errStalled) })
+	defer stall.Stop()
+	body := &paced{r: r.Body, rc: http.NewResponseController(w), stall: stall}
 	req, err := http.NewRequestWithContext(ctx, r.Method, "https://"+address+one.target, body)
 	if err != nil {
 		return 0, err
@@ -381,7 +385,7 @@ func (b *Broker) transfer(ctx context.Context, w http.ResponseWriter, r *http.Re
 		}
 	}
 	w.WriteHeader(resp.StatusCode)
-	n, err := io.Copy(w, resp.Body)
+	n, err := io.Copy(w, &paced{r: resp.Body, stall: stall})
 	if err == nil && resp.StatusCode >= http.StatusMultipleChoices {
 		err = fmt.Errorf("the far side answers %d", resp.StatusCode)
 	}
@@ -405,17 +409,24 @@ func (b *Broker) authorize(ctx context.Context, req *http.Request, one grant, ti
 	return err
 }
 
-// paced is the body of an upload, with a deadline for each read.
+var errStalled = errors.New("the transfer stood still for a minute")
+
+// paced is a body that is transferred, in one direction. Each read puts off the
+// end of the whole.
 type paced struct {
-	r  io.ReadCloser
-	rc *http.ResponseController
-	n  int64
+	r     io.ReadCloser
+	rc    *http.ResponseController // of the client that sends; nil: it does not
+	stall *time.Timer
+	n     int64
 }
 
 func (p *paced) Read(b []byte) (int, error) {
-	_ = p.rc.SetReadDeadline(time.Now().Add(transferIdle)) // a transport without deadlines has its own
+	if p.rc != nil {
+		_ = p.rc.SetReadDeadline(time.Now().Add(transferIdle)) // a connection without deadlines has its server's
+	}
 	n, err := p.r.Read(b)
 	p.n += int64(n)
+	p.stall.Reset(transferIdle)
 	return n, err
 }
 

@@ -58,6 +58,8 @@ type Broker struct {
 	audit  *Audit
 	sw     *Switch
 
+	readers   gate // calls that are read and checked, which takes memory
+	strangers gate // the same, of clients without a session
 	calls     gate
 	waits     gate
 	transfers gate
@@ -90,7 +92,7 @@ func New(opts Options) (*Broker, error) {
 	l := opts.Limits.withDefaults()
 	return &Broker{
 		opts: opts, limits: l, log: log, schema: newSchema(), audit: audit, sw: sw,
-		calls: newGate(l.Concurrent), waits: newGate(l.Concurrent), transfers: newGate(l.Transfers),
+		readers: newGate(2 * l.Concurrent), strangers: newGate(l.Concurrent), calls: newGate(l.Concurrent), waits: newGate(l.Concurrent), transfers: newGate(l.Transfers),
 		hosts: newHostClients(), sessions: make(map[string]*session), guesses: make(map[string]*bucket), open: newBucket(20, 60),
 	}, nil
 }
