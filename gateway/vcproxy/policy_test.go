@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25"
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/soap"
@@ -72,8 +73,14 @@ func TestEveryMethodOutsideOfTheListIsRefused(t *testing.T) {
 // partStand delegates one cluster, one folder of machines, one datastore and one
 // port group.
 func partStand(t *testing.T) (*stand, *inventory) {
+	t.Helper()
+	return partStandWith(t, nil)
+}
+
+func partStandWith(t *testing.T, before func(*simulator.Model)) (*stand, *inventory) {
+	t.Helper()
 	var inv *inventory
-	s := newStand(t, func(s *stand, o *vcproxy.Options) {
+	s := newStandWith(t, before, func(s *stand, o *vcproxy.Options) {
 		inv = s.read(t)
 		o.Scope = vcproxy.Delegation{Inventory: inv, Roots: []vcproxy.Ref{
 			inv.ref(t, "ClusterComputeResource", "DC0_C0"), inv.ref(t, "Folder", "vm"),

@@ -141,6 +141,12 @@ func (l *lockedBuffer) String() string {
 // TLS. change may alter the options.
 func newStand(t *testing.T, change func(*stand, *vcproxy.Options)) *stand {
 	t.Helper()
+	return newStandWith(t, nil, change)
+}
+
+// newStandWith does the same after it altered the model.
+func newStandWith(t *testing.T, before func(*simulator.Model), change func(*stand, *vcproxy.Options)) *stand {
+	t.Helper()
 	s := &stand{model: simulator.VPX(), dir: t.TempDir(), log: new(lockedBuffer), wire: new(lockedBuffer)}
 	s.model.Datastore = 2
 	if err := s.model.Create(); err != nil {
@@ -150,6 +156,9 @@ func newStand(t *testing.T, change func(*stand, *vcproxy.Options)) *stand {
 	s.model.Service.TLS = new(tls.Config)
 	s.model.Service.RegisterEndpoints = true
 	s.model.Service.Listen = &url.URL{User: url.UserPassword(realUser, realPassword)}
+	if before != nil {
+		before(s.model)
+	}
 	s.vc = s.model.Service.NewServer()
 	t.Cleanup(s.vc.Close)
 	opts := vcproxy.Options{
