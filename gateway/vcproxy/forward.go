@@ -183,6 +183,9 @@ func (b *Broker) relay(ctx context.Context, w http.ResponseWriter, t *turn) (res
 		return outcome(ctx, err), err
 	}
 	if small != nil {
+		if faultName(small) != "" {
+			result = resultFault
+		}
 		reply(w, resp.StatusCode, small)
 		return result, nil
 	}
