@@ -139,13 +139,13 @@ func (l *lockedBuffer) String() string {
 
 // newStand starts vcsim over TLS, with the real account only, and a broker over
 // TLS. change may alter the options.
-func newStand(t *testing.T, change func(*stand, *vcproxy.Options)) *stand {
+func newStand(t testing.TB, change func(*stand, *vcproxy.Options)) *stand {
 	t.Helper()
 	return newStandWith(t, nil, change)
 }
 
 // newStandWith does the same after it altered the model.
-func newStandWith(t *testing.T, before func(*simulator.Model), change func(*stand, *vcproxy.Options)) *stand {
+func newStandWith(t testing.TB, before func(*simulator.Model), change func(*stand, *vcproxy.Options)) *stand {
 	t.Helper()
 	s := &stand{model: simulator.VPX(), dir: t.TempDir(), log: new(lockedBuffer), wire: new(lockedBuffer)}
 	s.model.Datastore = 2
@@ -265,7 +265,7 @@ func (s *stand) upstream() vcproxy.Upstream {
 }
 
 // admin is a connection to vcsim beside the broker.
-func (s *stand) admin(t *testing.T) *vim25.Client {
+func (s *stand) admin(t testing.TB) *vim25.Client {
 	t.Helper()
 	u := *s.vc.URL
 	u.User = nil
@@ -306,7 +306,7 @@ func (i *inventory) Named(name string) (refs []vcproxy.Ref) {
 }
 
 // ref finds an object by its type and name.
-func (i *inventory) ref(t *testing.T, kind, name string) vcproxy.Ref {
+func (i *inventory) ref(t testing.TB, kind, name string) vcproxy.Ref {
 	t.Helper()
 	for _, ref := range i.Named(name) {
 		if ref.Type == kind {
@@ -318,7 +318,7 @@ func (i *inventory) ref(t *testing.T, kind, name string) vcproxy.Ref {
 }
 
 // read fills the inventory from vcsim.
-func (s *stand) read(t *testing.T) *inventory {
+func (s *stand) read(t testing.TB) *inventory {
 	t.Helper()
 	vc := s.admin(t)
 	ctx := t.Context()
@@ -367,7 +367,7 @@ func (s *stand) read(t *testing.T) *inventory {
 }
 
 // everything delegates the whole datacenter.
-func (s *stand) everything(t *testing.T) vcproxy.Scope {
+func (s *stand) everything(t testing.TB) vcproxy.Scope {
 	t.Helper()
 	inv := s.read(t)
 	return vcproxy.Delegation{Inventory: inv, Roots: []vcproxy.Ref{inv.ref(t, "Datacenter", "DC0")}}
@@ -402,7 +402,7 @@ func (s *stand) must(t *testing.T, args ...string) string {
 }
 
 // client is a connection to the broker that is logged in.
-func (s *stand) client(t *testing.T) *vim25.Client {
+func (s *stand) client(t testing.TB) *vim25.Client {
 	t.Helper()
 	vc, err := s.connect(t)
 	if err != nil {
@@ -414,7 +414,7 @@ func (s *stand) client(t *testing.T) *vim25.Client {
 	return vc
 }
 
-func (s *stand) connect(t *testing.T) (*vim25.Client, error) {
+func (s *stand) connect(t testing.TB) (*vim25.Client, error) {
 	t.Helper()
 	u, err := url.Parse(s.server.URL + "/sdk")
 	if err != nil {

@@ -41,6 +41,7 @@ var bars = []bar{
 	{"plugins", "plugins that do everything wrong", 15 * time.Minute, pluginsBar},
 	{"sandbox", "a plugin under a real systemd, in a container", 10 * time.Minute, sandboxBar},
 	{"units", "agent and plugin as a real systemd's services, by command line and rpm", 10 * time.Minute, unitsBar},
+	{"broker", "OpenStack's driver and govc through the broker of vCenter", 15 * time.Minute, brokerBar},
 	{"swarm", "5,000 simulated hosts with 20 VMs each", 15 * time.Minute, swarmBar},
 }
 
