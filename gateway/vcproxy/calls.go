@@ -153,9 +153,13 @@ func (b *Broker) login(ctx context.Context, w http.ResponseWriter, t *turn) (res
 	if err := b.admit(ctx, s); err != nil {
 		return resultRefused, fault{name: "RuntimeFault", text: err.Error()}
 	}
-	if _, _, err := b.upstream(ctx, s, 0); err != nil {
-		b.end(ctx, s, "vCenter cannot be reached")
-		return resultError, err
+	_, _, err = b.upstream(ctx, s, 0)
+	if err == nil { // the switch may have ended all other sessions meanwhile
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		b.end(ctx, s, "the login did not succeed")
+		return outcome(ctx, err), err
 	}
 	b.log.Info("session begun", "client", client, "session", s.key, "remote", s.remote, "agent", s.agent)
 	t.s = s // for the audit

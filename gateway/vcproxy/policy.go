@@ -66,12 +66,20 @@ type judge struct {
 	own      func(Ref) bool
 }
 
+// newbornsMax bounds for how many objects of one call vCenter is asked; others
+// are not delegated until the inventory has them.
+const newbornsMax = 8
+
 func (b *Broker) judge(ctx context.Context, s *session) judge {
-	return judge{
-		scope:    b.opts.Scope,
-		contains: func(ref Ref) bool { return b.opts.Scope.Contains(ref) || b.newborn(ctx, s, ref) },
-		own:      s.owns,
+	asked := 0
+	contains := func(ref Ref) bool {
+		if b.opts.Scope.Contains(ref) {
+			return true
+		}
+		asked++
+		return asked <= newbornsMax && b.newborn(ctx, s, ref)
 	}
+	return judge{scope: b.opts.Scope, contains: contains, own: s.owns}
 }
 
 // call returns nil, or the refusal.
@@ -134,11 +142,11 @@ var pathElements = []string{
 // path checks a path such as "[datastore1] dir/disk.vmdk".
 func (j judge) path(near Ref, text string) string {
 	name, file, ok := strings.Cut(strings.TrimPrefix(text, "["), "]")
-	if !ok || text[0] != '[' || name == "" || strings.ContainsAny(name, "[/") {
+	if !ok || text[0] != '[' || name == "" || strings.ContainsAny(name, "[/") || strings.Contains(file, "]") || file != "" && file[0] != ' ' {
 		return fmt.Sprintf("%.80q is no path on a datastore", text)
 	}
 	for part := range strings.FieldsFuncSeq(file, func(r rune) bool { return r == '/' || r == '\\' || r == ' ' }) {
-		if part == ".." {
+		if part == ".." || strings.Contains(strings.ToLower(part), "%2e") {
 			return "the path leads upward"
 		}
 	}

@@ -174,6 +174,18 @@ func TestWritesStayInTheDelegatedScope(t *testing.T) {
 		}})
 		refused(t, err, "other vCenters")
 	})
+	t.Run("many machines that nobody knows", func(t *testing.T) {
+		list := make([]vcproxy.Ref, 1000)
+		for i := range list {
+			list[i] = vcproxy.Ref{Type: "VirtualMachine", Value: fmt.Sprintf("vm-unknown-%d", i)}
+		}
+		before := len(s.tap.seen)
+		_, err := methods.MoveIntoFolder_Task(ctx, vc, &types.MoveIntoFolder_Task{This: inv.ref(t, "Folder", "vm"), List: list})
+		refused(t, err, "vm-unknown-0")
+		if n := len(s.tap.seen) - before; n > 20 {
+			t.Errorf("vCenter was asked %d times", n)
+		}
+	})
 	t.Run("a folder into the machines' folder", func(t *testing.T) {
 		_, err := methods.MoveIntoFolder_Task(ctx, vc, &types.MoveIntoFolder_Task{This: inv.ref(t, "Folder", "vm"), List: []vcproxy.Ref{inv.ref(t, "ClusterComputeResource", "DC0_C0")}})
 		refused(t, err, "only virtual machines")
@@ -186,20 +198,22 @@ func TestWritesStayInTheDelegatedScope(t *testing.T) {
 		spec types.VirtualMachineConfigSpec
 		why  string
 	}{
-		"disk of another datastore":     {disk("[LocalDS_1] DC0_H0_VM0/disk1.vmdk"), `datastore "LocalDS_1" is not delegated`},
-		"disk of an unknown datastore":  {disk("[nowhere] a/b.vmdk"), "is not delegated"},
-		"disk by a path on the host":    {disk("/vmfs/volumes/LocalDS_1/a.vmdk"), "no path on a datastore"},
-		"disk by an address":            {disk("ds:///vmfs/volumes/x/a.vmdk"), "no path on a datastore"},
-		"disk with a way up":            {disk("[LocalDS_0] ../LocalDS_1/a.vmdk"), "leads upward"},
-		"working files elsewhere":       {types.VirtualMachineConfigSpec{Files: &types.VirtualMachineFileInfo{SnapshotDirectory: "[LocalDS_1] x"}}, "is not delegated"},
-		"raw device":                    {device(&types.VirtualDisk{VirtualDevice: types.VirtualDevice{Backing: &types.VirtualDiskRawDiskMappingVer1BackingInfo{}}}), "backings of this type"},
-		"device of the host":            {device(&types.VirtualPCIPassthrough{}), "devices of this type"},
-		"serial port to the network":    {device(&types.VirtualSerialPort{VirtualDevice: types.VirtualDevice{Backing: &types.VirtualSerialPortURIBackingInfo{}}}), "not allowed"},
-		"network by name":               {card(&types.VirtualEthernetCardNetworkBackingInfo{VirtualDeviceDeviceBackingInfo: types.VirtualDeviceDeviceBackingInfo{DeviceName: "VM Network"}}), `network "VM Network" is not delegated`},
-		"port group without its name":   {card(&types.VirtualEthernetCardDistributedVirtualPortBackingInfo{Port: types.DistributedVirtualSwitchPortConnection{SwitchUuid: "x", PortKey: "1"}}), "port group is not named"},
-		"option that points to a file":  {option("scsi0:1.fileName"), "not on the gateway's list"},
-		"option that turns on hardware": {option("pciPassthru0.present"), "not on the gateway's list"},
-		"encryption":                    {types.VirtualMachineConfigSpec{Crypto: &types.CryptoSpecDecrypt{}}, "encryption"},
+		"disk of another datastore":      {disk("[LocalDS_1] DC0_H0_VM0/disk1.vmdk"), `datastore "LocalDS_1" is not delegated`},
+		"disk of an unknown datastore":   {disk("[nowhere] a/b.vmdk"), "is not delegated"},
+		"disk by a path on the host":     {disk("/vmfs/volumes/LocalDS_1/a.vmdk"), "no path on a datastore"},
+		"disk by two datastores":         {disk("[LocalDS_0] [LocalDS_1] a.vmdk"), "no path on a datastore"},
+		"disk with a way up in disguise": {disk("[LocalDS_0] %2E%2e/a.vmdk"), "leads upward"},
+		"disk by an address":             {disk("ds:///vmfs/volumes/x/a.vmdk"), "no path on a datastore"},
+		"disk with a way up":             {disk("[LocalDS_0] ../LocalDS_1/a.vmdk"), "leads upward"},
+		"working files elsewhere":        {types.VirtualMachineConfigSpec{Files: &types.VirtualMachineFileInfo{SnapshotDirectory: "[LocalDS_1] x"}}, "is not delegated"},
+		"raw device":                     {device(&types.VirtualDisk{VirtualDevice: types.VirtualDevice{Backing: &types.VirtualDiskRawDiskMappingVer1BackingInfo{}}}), "backings of this type"},
+		"device of the host":             {device(&types.VirtualPCIPassthrough{}), "devices of this type"},
+		"serial port to the network":     {device(&types.VirtualSerialPort{VirtualDevice: types.VirtualDevice{Backing: &types.VirtualSerialPortURIBackingInfo{}}}), "not allowed"},
+		"network by name":                {card(&types.VirtualEthernetCardNetworkBackingInfo{VirtualDeviceDeviceBackingInfo: types.VirtualDeviceDeviceBackingInfo{DeviceName: "VM Network"}}), `network "VM Network" is not delegated`},
+		"port group without its name":    {card(&types.VirtualEthernetCardDistributedVirtualPortBackingInfo{Port: types.DistributedVirtualSwitchPortConnection{SwitchUuid: "x", PortKey: "1"}}), "port group is not named"},
+		"option that points to a file":   {option("scsi0:1.fileName"), "not on the gateway's list"},
+		"option that turns on hardware":  {option("pciPassthru0.present"), "not on the gateway's list"},
+		"encryption":                     {types.VirtualMachineConfigSpec{Crypto: &types.CryptoSpecDecrypt{}}, "encryption"},
 	} {
 		t.Run(name, func(t *testing.T) { refused(t, reconfig(vc, in, test.spec), test.why) })
 	}
@@ -290,6 +304,7 @@ func TestSecretsAreNotRead(t *testing.T) {
 		"everything of a base type":   {types.PropertySpec{Type: "ManagedEntity", All: all}, types.ObjectSpec{Obj: out}},
 		"by a way to other machines":  {types.PropertySpec{Type: "VirtualMachine", PathSet: []string{"config"}}, types.ObjectSpec{Obj: inv.ref(t, "Folder", "vm"), SelectSet: tree}},
 		"no property":                 {types.PropertySpec{Type: "VirtualMachine", PathSet: []string{"name,config"}}, types.ObjectSpec{Obj: in}},
+		"task of somebody else":       {types.PropertySpec{Type: "Task", PathSet: []string{"info"}}, types.ObjectSpec{Obj: vcproxy.Ref{Type: "Task", Value: "task-1"}}},
 		"lease of somebody else":      {types.PropertySpec{Type: "HttpNfcLease", PathSet: []string{"info"}}, types.ObjectSpec{Obj: vcproxy.Ref{Type: "HttpNfcLease", Value: "lease-1"}}},
 	} {
 		t.Run(name, func(t *testing.T) { refused(t, read(test.set, test.obj), "RetrievePropertiesEx") })

@@ -52,37 +52,43 @@ func (j judge) read(c *call, f *facts) (Ref, string) {
 // filter checks one set of wanted properties. Secrets of delegated objects are
 // the client's own, if it names the objects and finds no others by way of them.
 func (j judge) filter(f *facts, spec *element) (Ref, string) {
-	direct, mine := true, true
-	object := f.target
+	object, mine := f.target, true
 	for _, set := range spec.all("objectSet") {
 		obj, _ := set.child("obj")
 		if obj == nil {
 			return object, "an object set without an object"
 		}
 		object = obj.ref()
-		if traverse, _ := set.child("selectSet"); traverse != nil || !j.contains(object) {
-			direct = false
-		}
 		mine = mine && j.own(object)
 	}
+	secrets := ""
 	for _, set := range spec.all("propSet") {
 		kind := set.value("type")
 		if !slices.Contains(readable, kind) {
 			return object, fmt.Sprintf("properties of %.64q are not read through the gateway", kind)
 		}
-		if kind == lease && !mine {
-			return object, "the lease was not made by a call of this client"
+		if (kind == lease || kind == "Task") && !mine {
+			return object, "it was not made by a call of this client"
 		}
-		if set.value("all") == "true" && !direct && slices.Contains(secretTypes, kind) {
-			return object, fmt.Sprintf("all properties of %s would show secrets; name those that are wanted", kind)
+		if set.value("all") == "true" && slices.Contains(secretTypes, kind) {
+			secrets = fmt.Sprintf("all properties of %s would show secrets; name those that are wanted", kind)
 		}
 		for _, path := range set.all("pathSet") {
 			if !propertyPath.MatchString(path.text) {
 				return object, fmt.Sprintf("%.80q is no property", path.text)
 			}
-			if !direct && secret(path.text) {
-				return object, fmt.Sprintf("the property %.80q may hold secrets and is read of delegated objects only, each by name", path.text)
+			if secret(path.text) {
+				secrets = fmt.Sprintf("the property %.80q may hold secrets and is read of delegated objects only, each by name", path.text)
 			}
+		}
+	}
+	if secrets == "" {
+		return Ref{}, ""
+	}
+	for _, set := range spec.all("objectSet") {
+		obj, _ := set.child("obj")
+		if traverse, _ := set.child("selectSet"); traverse != nil || !j.contains(obj.ref()) {
+			return obj.ref(), secrets
 		}
 	}
 	return Ref{}, ""
