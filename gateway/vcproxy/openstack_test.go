@@ -53,7 +53,7 @@ func openStack(t *testing.T) *stand {
 // poolsMachines is the step of OpenStack's usual way through the inventory that
 // vcsim walks in a circle until its stack is full. The machines are also found
 // by their folders.
-var poolsMachines = regexp.MustCompile(`<type>ResourcePool</type><path>vm</path>`)
+var poolsMachines = regexp.MustCompile(`(<name>rp_to_vm</name><type>ResourcePool</type>)<path>vm</path>`)
 
 // heartbeat has no zone, which vcsim does not read.
 var heartbeat = regexp.MustCompile(`(<lastHeartbeatTime>[0-9T:.-]+)(</lastHeartbeatTime>)`)
@@ -66,7 +66,7 @@ func (g guard) RoundTrip(r *http.Request) (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		text := poolsMachines.ReplaceAllString(string(body), "<type>ResourcePool</type><path>summary</path>")
+		text := poolsMachines.ReplaceAllString(string(body), "$1<path>summary</path>")
 		text = heartbeat.ReplaceAllString(text, "${1}Z$2")
 		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(text)), int64(len(text))
 	}
@@ -149,16 +149,21 @@ func TestNovaDriverUnchanged(t *testing.T) {
 	s := openStack(t)
 	kill := func() { s.kill(t) }
 	s.script(t, "nova_driver.py", map[string]string{
-		"driver":    "domain",
-		"resources": "6 vcpus, 1024 GB",
-		"power off": "4",
-		"power on":  "1",
-		"reboot":    "1",
-		"suspend":   "7",
-		"resume":    "1",
-		"destroy":   "None",
-		"cleanup":   "done",
-	}, map[string]func(){"driver": kill, "instances": kill, "power on": kill, "resume": kill})
+		"driver":                  "domain",
+		"resources":               "6 vcpus, 1024 GB",
+		"power off":               "4",
+		"power on":                "1",
+		"reboot":                  "1",
+		"suspend":                 "7",
+		"resume":                  "1",
+		"create":                  "VirtualMachine",
+		"disks":                   "1",
+		"made is on":              "1",
+		"instances with the mark": "True",
+		"made is gone":            "None",
+		"destroy":                 "None",
+		"cleanup":                 "done",
+	}, map[string]func(){"driver": kill, "instances": kill, "power on": kill, "resume": kill, "create": kill})
 	audit := s.auditText(t)
 	for _, method := range []string{"RegisterExtension", "UnregisterVM", "DeleteDatastoreFile_Task"} {
 		if !strings.Contains(audit, `"method":"`+method+`"`) {

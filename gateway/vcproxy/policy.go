@@ -178,7 +178,7 @@ var (
 	}
 	// extraConfigKeys are beginnings, in lower case. Other keys can point a
 	// device at any file or hardware.
-	extraConfigKeys = []string{"nvp.", "guestinfo.", "remotedisplay.vnc.", "volume-", "disk.enableuuid", "mks.enable3d", "ctkenabled"}
+	extraConfigKeys = []string{"nvp.", "guestinfo.", "remotedisplay.vnc.", "volume-", "disk.enableuuid", "mks.enable3d", "ctkenabled", "machine.id", "keyboard.typematicmindelay"}
 	deviceIface     = reflect.TypeFor[types.BaseVirtualDevice]()
 	backingIface    = reflect.TypeFor[types.BaseVirtualDeviceBackingInfo]()
 	optionIface     = reflect.TypeFor[types.BaseOptionValue]()

@@ -206,9 +206,9 @@ func scalar(e *element, t reflect.Type) error {
 	case t.Kind() == reflect.String:
 	case t.Kind() == reflect.Bool:
 		switch e.text {
-		case "1":
+		case "1", "True": // nova writes Python's words
 			e.text = "true"
-		case "0":
+		case "0", "False":
 			e.text = "false"
 		}
 		ok = e.text == "true" || e.text == "false"
