@@ -136,10 +136,14 @@ func TestOsloVMwareUnchanged(t *testing.T) {
 		"power off":                             "success",
 		"state":                                 "poweredOff",
 		"power on after the session was killed": "success",
+		"upload":                                "done, and not elsewhere",
 		"maintenance":                           "NoPermission, True",
 		"outside":                               "NoPermission, True",
 		"logout":                                "done",
 	}, map[string]func(){"machines": kill, "state": kill})
+	if back := s.must(t, "datastore.ls", "-l", "-ds", "LocalDS_0", "images"); !strings.Contains(back, "878.9KB") {
+		t.Errorf("the datastore has %q", back)
+	}
 	if s.logouts != 1 {
 		t.Errorf("%d logouts in vCenter", s.logouts)
 	}

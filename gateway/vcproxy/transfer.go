@@ -127,7 +127,8 @@ func (b *Broker) wanted(t *turn) (grant, error) {
 	if spec == nil || spec.xsiType.local != "SessionManagerHttpServiceRequestSpec" {
 		return grant{}, errors.New("tickets are given for files only")
 	}
-	method, ok := map[string]string{"httpGet": http.MethodGet, "httpHead": http.MethodHead, "httpPut": http.MethodPut}[spec.value("method")]
+	method := strings.ToUpper(strings.TrimPrefix(spec.value("method"), "http")) // OpenStack says PUT for httpPut
+	ok := method == http.MethodGet || method == http.MethodHead || method == http.MethodPut
 	address, _ := spec.child("url")
 	if !ok || address == nil {
 		return grant{}, errors.New("tickets are given to get or put a file only")

@@ -2,7 +2,8 @@
 # the result of one step; it waits for a line before each next one.
 import sys
 
-from oslo_vmware import api, exceptions, vim_util
+from oslo_vmware import api, exceptions, rw_handles, vim_util
+from oslo_vmware.objects import datastore
 
 host, port, cacert = sys.argv[1:4]
 
@@ -33,6 +34,20 @@ state = session.invoke_api(vim_util, "get_object_property", session.vim, vm, "ru
 step("state", state)
 task = session.invoke_api(session.vim, "PowerOnVM_Task", vm)
 step("power on after the session was killed", session.wait_for_task(task).state)
+
+content = b"an image " * 100000
+place = datastore.DatastoreURL("https", "%s:%s" % (host, port), "images/image.vmdk", "DC0", "LocalDS_0")
+ticket = place.get_transfer_ticket(session, "PUT")
+upload = rw_handles.FileWriteHandle(
+    host, int(port), "DC0", "LocalDS_0", ticket, "images/image.vmdk", len(content), cacerts=cacert)
+upload.write(content)
+upload.close()
+place = datastore.DatastoreURL("https", "%s:%s" % (host, port), "images/image.vmdk", "DC0", "LocalDS_1")
+try:
+    place.get_transfer_ticket(session, "PUT")
+    step("upload", "let through")
+except exceptions.NoPermissionException:
+    step("upload", "done, and not elsewhere")
 
 hosts = session.invoke_api(vim_util, "get_objects", session.vim, "HostSystem", 100, ["name"])
 try:
