@@ -95,7 +95,7 @@ func sessionObject(c *call) Ref {
 func (b *Broker) serveLocal(ctx context.Context, w http.ResponseWriter, t *turn) (result string, err error) {
 	c, s := t.call, t.s
 	if c.method() == "Login" {
-		return b.login(ctx, w, t)
+		return b.welcome(ctx, w, t)
 	}
 	if s == nil {
 		return resultRefused, notAuthenticated(t.facts.target)
@@ -139,8 +139,8 @@ func (b *Broker) terminate(ctx context.Context, s *session, key string) error {
 	return nil
 }
 
-// login makes a session, if the client is who it says, and vCenter lets us in.
-func (b *Broker) login(ctx context.Context, w http.ResponseWriter, t *turn) (result string, err error) {
+// welcome makes a session, if the client is who it says, and vCenter lets us in.
+func (b *Broker) welcome(ctx context.Context, w http.ResponseWriter, t *turn) (result string, err error) {
 	user := t.call.root.value("userName")
 	client, err := b.authenticate(t.r, user, t.call.root.value("password"))
 	if err != nil {

@@ -16,45 +16,58 @@ type Scope interface {
 	Networks(near Ref, name string) []Ref
 }
 
-// Inventory is what Delegation must know of vCenter's objects.
+// Inventory is what Delegation must know of vCenter's objects, from the live
+// inventory. It answers from memory.
 type Inventory interface {
-	// Object finds an object by type and value.
-	Object(Ref) (Object, bool)
+	// Object finds an object by the value of its reference.
+	Object(id string) (Object, bool)
 	// Named lists all objects of that name, and opaque networks of that identity.
 	Named(name string) []Ref
 }
 
 // Object is one object of the inventory.
 type Object struct {
-	Name string
-	// Parents are what the object is in: the folder and the resource pool of a
-	// virtual machine, the machine of a snapshot, the parent of anything else.
-	Parents []Ref
+	Type, Name string
+	// Within are the values of the references of all that the object is in, up to
+	// the root: of a virtual machine its folders, pools, vApps, host and cluster.
+	Within []string
 }
 
 // Delegation is the usual Scope: some objects, with everything inside of them.
 type Delegation struct {
-	Roots     []Ref // clusters, pools, folders, datastores, networks, port groups
+	Roots     []Ref // datacenters, clusters, pools, folders, datastores, networks, port groups
 	Inventory Inventory
 }
 
-// inventoryDepth ends a walk through an inventory that has a circle.
-const inventoryDepth = 64
+// Kinds of objects that others are in. A machine is in a place and in what
+// computes for it; that it is on a datastore or a network says nothing.
+var (
+	places   = []string{"Datacenter", "Folder", "VirtualApp", "StoragePod", "DistributedVirtualSwitch", "VmwareDistributedVirtualSwitch"}
+	computes = []string{"Datacenter", "ComputeResource", "ClusterComputeResource", "HostSystem", "ResourcePool", "VirtualApp"}
+)
 
-// Contains implements Scope. What is in several objects, as a virtual machine is
-// in a folder and in a pool, must be delegated by each: somebody's folder does
-// not give away the machines of another's cluster.
-func (d Delegation) Contains(ref Ref) bool { return d.contains(ref, inventoryDepth) }
-
-func (d Delegation) contains(ref Ref, depth int) bool {
-	o, ok := d.Inventory.Object(ref)
-	if !ok || depth == 0 {
+// Contains implements Scope. A virtual machine must be delegated by its place and
+// by what computes for it: somebody's folder does not give away the machines of
+// another's cluster. For anything else one is enough.
+func (d Delegation) Contains(ref Ref) bool {
+	o, ok := d.Inventory.Object(ref.Value)
+	if !ok || o.Type != ref.Type {
 		return false
 	}
-	if slices.Contains(d.Roots, ref) {
-		return true
+	placed, computed := false, false
+	for _, root := range d.Roots {
+		if root == ref {
+			return true
+		}
+		if slices.Contains(o.Within, root.Value) {
+			placed = placed || slices.Contains(places, root.Type)
+			computed = computed || slices.Contains(computes, root.Type)
+		}
 	}
-	return len(o.Parents) > 0 && !slices.ContainsFunc(o.Parents, func(p Ref) bool { return !d.contains(p, depth-1) })
+	if ref.Type == vm {
+		return placed && computed
+	}
+	return placed || computed
 }
 
 // Datastores implements Scope.
@@ -68,22 +81,24 @@ func (d Delegation) Networks(near Ref, name string) []Ref {
 }
 
 func (d Delegation) named(near Ref, name string, kinds ...string) []Ref {
-	dc := d.datacenter(near, inventoryDepth)
+	dc := d.datacenter(near.Value)
 	return slices.DeleteFunc(slices.Clone(d.Inventory.Named(name)), func(ref Ref) bool {
-		return !slices.Contains(kinds, ref.Type) || dc != (Ref{}) && d.datacenter(ref, inventoryDepth) != dc
+		return !slices.Contains(kinds, ref.Type) || dc != "" && d.datacenter(ref.Value) != dc
 	})
 }
 
-// datacenter finds the datacenter around an object, or nothing.
-func (d Delegation) datacenter(ref Ref, depth int) Ref {
-	if ref.Type == "Datacenter" {
-		return ref
+// datacenter finds the datacenter that an object is or is in, or "".
+func (d Delegation) datacenter(id string) string {
+	o, ok := d.Inventory.Object(id)
+	if ok && o.Type == "Datacenter" {
+		return id
 	}
-	o, ok := d.Inventory.Object(ref)
-	if !ok || len(o.Parents) == 0 || depth == 0 {
-		return Ref{}
+	for _, outer := range o.Within {
+		if around, ok := d.Inventory.Object(outer); ok && around.Type == "Datacenter" {
+			return outer
+		}
 	}
-	return d.datacenter(o.Parents[0], depth-1)
+	return ""
 }
 
 // ownLimit bounds what a session remembers; the oldest is forgotten first.

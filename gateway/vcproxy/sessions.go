@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 )
@@ -28,19 +27,19 @@ type session struct {
 
 	turn chan struct{} // holds one token: who has it may log in or out upstream
 
-	mu      sync.Mutex // guards the fields below
-	cookies []*http.Cookie
-	gen     int // counts logins; 0: none yet
-	used    time.Time
-	calls   int
-	busy    int  // calls on their way
-	bound   int  // filters and views that died with an upstream session would be missed
-	leases  int  // of transfers
-	ended   bool // no new calls
-	own     ownSet
-	reads   bucket
-	writes  bucket
-	logins  bucket
+	mu     sync.Mutex // guards the fields below
+	login  Login
+	gen    int // counts logins; 0: none yet
+	used   time.Time
+	calls  int
+	busy   int  // calls on their way
+	bound  int  // filters and views that died with an upstream session would be missed
+	leases int  // of transfers
+	ended  bool // no new calls
+	own    ownSet
+	reads  bucket
+	writes bucket
+	logins bucket
 }
 
 func newSession(client Client, user string, r *http.Request, l Limits) *session {
@@ -119,7 +118,8 @@ func (b *Broker) upstream(ctx context.Context, s *session, stale int) (cookies [
 		return nil, 0, context.Cause(ctx)
 	}
 	s.mu.Lock()
-	cookies, gen = s.cookies, s.gen
+	old := s.login
+	gen = s.gen
 	fresh, ended := gen > stale, s.ended
 	var wait time.Duration
 	if !fresh && gen > 0 {
@@ -130,31 +130,45 @@ func (b *Broker) upstream(ctx context.Context, s *session, stale int) (cookies [
 	case ended:
 		return nil, 0, errEnded
 	case fresh:
-		return cookies, gen, nil
+		return old.Cookies, gen, nil
 	}
 	if err := pause(ctx, wait); err != nil {
 		return nil, 0, err
 	}
-	cookies, err = b.loginUpstream(ctx)
+	login, err := b.login(ctx)
 	if err != nil {
 		b.log.Warn("log in to vCenter", "client", s.client, "err", err)
 		return nil, 0, errLogin
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.cookies = slices.Clone(cookies) // for end, if it waits for its turn already
+	s.login = login // for end, if it waits for its turn already
 	s.gen++
-	return s.cookies, s.gen, nil
+	gen = s.gen
+	s.mu.Unlock()
+	b.logout(ctx, s, old)
+	return login.Cookies, gen, nil
 }
 
 // loginTime bounds a login to vCenter. A client that goes away meanwhile does
 // not end it: then nobody would know of the session.
 const loginTime = 8 * time.Second
 
-func (b *Broker) loginUpstream(ctx context.Context) ([]*http.Cookie, error) {
+func (b *Broker) login(ctx context.Context) (Login, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loginTime)
 	defer cancel()
 	return b.opts.Upstream.Login(ctx)
+}
+
+// logout ends a session in vCenter, if there is one.
+func (b *Broker) logout(ctx context.Context, s *session, l Login) {
+	if l.Logout == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loginTime)
+	defer cancel()
+	if err := l.Logout(ctx); err != nil {
+		b.log.Debug("log out of vCenter", "client", s.client, "err", err)
+	}
 }
 
 var (
@@ -164,8 +178,8 @@ var (
 	errLogin = errors.New("the gateway cannot log in to vCenter; its log says why")
 )
 
-// logoutTime bounds the end of one session upstream.
-const logoutTime = 10 * time.Second
+// endTime bounds how long the end of a session waits for a login under way.
+const endTime = loginTime + 2*time.Second
 
 // end makes a session useless and ends it in vCenter. It may be called twice.
 func (b *Broker) end(ctx context.Context, s *session, why string) {
@@ -176,7 +190,7 @@ func (b *Broker) end(ctx context.Context, s *session, why string) {
 	s.mu.Lock()
 	s.ended = true
 	s.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), logoutTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
 	defer cancel()
 	select {
 	case <-s.turn: // whoever logs in has come to an end
@@ -186,15 +200,13 @@ func (b *Broker) end(ctx context.Context, s *session, why string) {
 		return
 	}
 	s.mu.Lock()
-	cookies := s.cookies
-	s.cookies = nil
+	login := s.login
+	s.login = Login{}
 	s.mu.Unlock()
-	if cookies == nil {
+	if login.Cookies == nil {
 		return
 	}
-	if err := b.opts.Upstream.Logout(ctx, cookies); err != nil {
-		b.log.Warn("log out of vCenter", "client", s.client, "err", err)
-	}
+	b.logout(ctx, s, login)
 	b.log.Info("session ended", "client", s.client, "session", s.key, "why", why)
 }
 

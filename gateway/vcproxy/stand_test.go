@@ -225,11 +225,8 @@ func (s *stand) upstream() vcproxy.Upstream {
 	roots := x509.NewCertPool()
 	roots.AddCert(s.vc.Certificate())
 	u := &url.URL{Scheme: "https", Host: s.vc.URL.Host, Path: "/sdk"}
-	connect := func(ctx context.Context, cookies []*http.Cookie) (*soap.Client, *vim25.Client, error) {
+	connect := func(ctx context.Context) (*soap.Client, *vim25.Client, error) {
 		sc := soap.NewClient(u, true)
-		if cookies != nil {
-			sc.Jar.SetCookies(u, cookies)
-		}
 		vc, err := vim25.NewClient(ctx, sc)
 		return sc, vc, err
 	}
@@ -237,29 +234,24 @@ func (s *stand) upstream() vcproxy.Upstream {
 	return vcproxy.Upstream{
 		URL:       u,
 		Transport: s.tap,
-		Login: func(ctx context.Context) ([]*http.Cookie, error) {
-			sc, vc, err := connect(ctx, nil)
+		Login: func(ctx context.Context) (vcproxy.Login, error) {
+			sc, vc, err := connect(ctx)
 			if err != nil {
-				return nil, err
+				return vcproxy.Login{}, err
 			}
-			if err := vsession.NewManager(vc).Login(ctx, url.UserPassword(realUser, realPassword)); err != nil {
-				return nil, err
+			m := vsession.NewManager(vc)
+			if err := m.Login(ctx, url.UserPassword(realUser, realPassword)); err != nil {
+				return vcproxy.Login{}, err
 			}
 			s.mu.Lock()
 			s.logins++
 			s.mu.Unlock()
-			return sc.Jar.Cookies(u), nil
-		},
-		Logout: func(ctx context.Context, cookies []*http.Cookie) error {
-			_, vc, err := connect(ctx, cookies)
-			if err != nil {
-				return err
-			}
-			_, err = methods.Logout(ctx, vc, &types.Logout{This: *vc.ServiceContent.SessionManager})
-			s.mu.Lock()
-			s.logouts++
-			s.mu.Unlock()
-			return err
+			return vcproxy.Login{Cookies: sc.Jar.Cookies(u), Logout: func(ctx context.Context) error {
+				s.mu.Lock()
+				s.logouts++
+				s.mu.Unlock()
+				return m.Logout(ctx)
+			}}, nil
 		},
 	}
 }
@@ -284,22 +276,22 @@ func (s *stand) admin(t testing.TB) *vim25.Client {
 // inventory is what discovery would know of vcsim.
 type inventory struct {
 	mu      sync.Mutex // guards objects
-	objects map[vcproxy.Ref]vcproxy.Object
+	objects map[string]vcproxy.Object
 }
 
-func (i *inventory) Object(ref vcproxy.Ref) (vcproxy.Object, bool) {
+func (i *inventory) Object(id string) (vcproxy.Object, bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	o, ok := i.objects[ref]
+	o, ok := i.objects[id]
 	return o, ok
 }
 
 func (i *inventory) Named(name string) (refs []vcproxy.Ref) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	for ref, o := range i.objects {
+	for id, o := range i.objects {
 		if o.Name == name {
-			refs = append(refs, ref)
+			refs = append(refs, vcproxy.Ref{Type: o.Type, Value: id})
 		}
 	}
 	return refs
@@ -335,15 +327,16 @@ func (s *stand) read(t testing.TB) *inventory {
 	if err := pc.RetrieveOne(ctx, v.Reference(), []string{"view"}, &listed); err != nil {
 		t.Fatal(err)
 	}
-	inv := &inventory{objects: make(map[vcproxy.Ref]vcproxy.Object)}
+	inv := &inventory{objects: make(map[string]vcproxy.Object)}
+	parents := make(map[string][]string)
 	for _, ref := range append(listed.View, vc.ServiceContent.RootFolder) {
 		var e mo.ManagedEntity
 		if err := pc.RetrieveOne(ctx, ref, []string{"name", "parent"}, &e); err != nil {
 			t.Fatal(err)
 		}
-		o := vcproxy.Object{Name: e.Name}
+		o := vcproxy.Object{Type: ref.Type, Name: e.Name}
 		if e.Parent != nil {
-			o.Parents = append(o.Parents, *e.Parent)
+			parents[ref.Value] = append(parents[ref.Value], e.Parent.Value)
 		}
 		if ref.Type == "VirtualMachine" {
 			var vm mo.VirtualMachine
@@ -351,7 +344,7 @@ func (s *stand) read(t testing.TB) *inventory {
 				t.Fatal(err)
 			}
 			if vm.ResourcePool != nil {
-				o.Parents = append(o.Parents, *vm.ResourcePool)
+				parents[ref.Value] = append(parents[ref.Value], vm.ResourcePool.Value)
 			}
 		}
 		if ref.Type == "DistributedVirtualPortgroup" { // vcsim has no name here
@@ -361,9 +354,20 @@ func (s *stand) read(t testing.TB) *inventory {
 			}
 			o.Name = pg.Config.Name
 		}
-		inv.objects[ref] = o
+		inv.objects[ref.Value] = o
+	}
+	for id, o := range inv.objects {
+		o.Within = ancestors(parents, id)
+		inv.objects[id] = o
 	}
 	return inv
+}
+
+func ancestors(parents map[string][]string, id string) (all []string) {
+	for _, p := range parents[id] {
+		all = append(append(all, p), ancestors(parents, p)...)
+	}
+	return all
 }
 
 // everything delegates the whole datacenter.

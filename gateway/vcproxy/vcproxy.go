@@ -25,12 +25,16 @@ import (
 type Upstream struct {
 	URL       *url.URL          // scheme and host of vCenter
 	Transport http.RoundTripper // checks vCenter's pinned certificate; it follows nothing and keeps no cookies
-	// Login makes a new session and returns its cookies. It is called for each
-	// client and when a session died; it must hold back by itself after vCenter
-	// refused the password.
-	Login func(ctx context.Context) ([]*http.Cookie, error)
-	// Logout ends a session.
-	Logout func(ctx context.Context, cookies []*http.Cookie) error
+	// Login makes a new session. It is called for each client and when a session
+	// died; it must hold back by itself after vCenter refused the account.
+	Login func(ctx context.Context) (Login, error)
+}
+
+// Login is one session in vCenter.
+type Login struct {
+	Cookies []*http.Cookie
+	// Logout ends the session; it is called once, also if vCenter ended it before.
+	Logout func(ctx context.Context) error
 }
 
 // Options of a broker. Upstream, Scope and the two paths are needed.
@@ -77,7 +81,7 @@ type Broker struct {
 // in the log.
 func New(opts Options) (*Broker, error) {
 	up := opts.Upstream
-	if up.URL == nil || up.Transport == nil || up.Login == nil || up.Logout == nil || opts.Scope == nil {
+	if up.URL == nil || up.Transport == nil || up.Login == nil || opts.Scope == nil {
 		return nil, errors.New("the broker needs the whole way to vCenter and a scope")
 	}
 	log := cmp.Or(opts.Log, slog.New(slog.DiscardHandler))
