@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // outgoing is what is sent to vCenter: nothing of it is the client's own bytes.
@@ -271,6 +272,7 @@ func (b *Broker) serveDescription(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(b.limits.Queue + b.limits.Call))
 	ctx, cancel := context.WithTimeout(r.Context(), b.limits.Call)
 	defer cancel()
 	ctx, leave, err := b.sw.pass(ctx, false)

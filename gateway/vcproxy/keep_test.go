@@ -167,3 +167,31 @@ func TestAnswersOfADeadSession(t *testing.T) {
 		t.Errorf("the fault is %q", got)
 	}
 }
+
+// What vCenter or a host answers may be anything.
+func FuzzAnswers(f *testing.F) {
+	f.Add([]byte(`<val type="Folder"/>x`))
+	f.Add([]byte(replyHead + `<XResponse xmlns="urn:vim25"><returnval type="Task">task-1</returnval></XResponse>` + replyTail))
+	f.Add([]byte(replyHead + `<X><returnval><deviceUrl><key>k</key><url>https://h:443/nfc/a&amp;b/d.vmdk</url><sslThumbprint>x</sslThumbprint></deviceUrl></returnval></X>`))
+	f.Add([]byte(replyHead + `<soapenv:Fault><faultcode/><detail><A xsi:type="NotAuthenticated"/></detail></soapenv:Fault>` + replyTail))
+	f.Fuzz(func(t *testing.T, answer []byte) {
+		faultName(answer)
+		allMissing(answer)
+		collector(answer)
+		parents(answer)
+		ref := returned(answer)
+		id, inner := ticket(answer)
+		if c, err := parseCall([]byte(envelope(`<CancelTask xmlns="urn:vim25"><_this type="` + escaped(ref.Type) + `">` + escaped(ref.Value) + `</_this></CancelTask>`))); err == nil && c.root.children[0].text != ref.Value {
+			t.Errorf("%q is written so that it reads %q", ref.Value, c.root.children[0].text)
+		}
+		if (id == "") != (inner == "") && inner != "" && !strings.Contains(inner, "ticketType") {
+			t.Errorf("the ticket %q is told as %q", id, inner)
+		}
+		leaseURLs(answer, func(host, _ string) bool {
+			if host == "" {
+				t.Error("a file is on no host")
+			}
+			return true
+		})
+	})
+}

@@ -11,7 +11,7 @@ import (
 // strict: what they do not understand is passed on as it is.
 
 // tokens calls f for each element's start and text, with the names of the
-// elements around it, until f returns false or the bytes end.
+// elements around it, itself last, until f returns false or the bytes end.
 func tokens(answer []byte, f func(path []string, tok xml.Token) bool) {
 	dec := xml.NewDecoder(bytes.NewReader(answer))
 	var path []string
@@ -27,7 +27,7 @@ func tokens(answer []byte, f func(path []string, tok xml.Token) bool) {
 			path = path[:max(0, len(path)-1)]
 			continue
 		}
-		if !f(path, tok) {
+		if len(path) > 0 && !f(path, tok) {
 			return
 		}
 	}
@@ -161,7 +161,11 @@ var (
 func leaseURLs(answer []byte, found func(host, path string) bool) []byte {
 	return deviceURL.ReplaceAllFunc(answer, func(one []byte) []byte {
 		m := urlInside.FindSubmatch(one)
-		if m == nil || !found(unescape(m[1]), unescape(m[2])) {
+		if m == nil {
+			return one
+		}
+		host, path := unescape(m[1]), unescape(m[2])
+		if host == "" || path == "" || !found(host, path) {
 			return one
 		}
 		one = thumbprint.ReplaceAll(one, nil)

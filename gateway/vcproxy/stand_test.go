@@ -78,6 +78,9 @@ type stand struct {
 type tap struct {
 	base http.RoundTripper
 	hold func(*http.Request) // may block a request; nil: none
+	// stream is called when a file is sent, which is not read here; nil: it is read
+	// like everything else.
+	stream func()
 
 	mu   sync.Mutex // guards seen
 	seen []sent
@@ -91,6 +94,10 @@ type sent struct {
 
 func (p *tap) RoundTrip(r *http.Request) (*http.Response, error) {
 	one := sent{header: r.Header.Clone(), path: r.URL.Path}
+	if p.stream != nil && r.Method == http.MethodPut {
+		p.stream()
+		return p.base.RoundTrip(r)
+	}
 	if r.Body != nil {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {

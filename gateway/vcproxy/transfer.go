@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -356,6 +358,8 @@ func (b *Broker) transfer(ctx context.Context, w http.ResponseWriter, r *http.Re
 	stall := time.AfterFunc(transferIdle, func() { cut(errStalled) })
 	defer stall.Stop()
 	body := &paced{r: r.Body, rc: http.NewResponseController(w), stall: stall}
+	_ = body.rc.SetWriteDeadline(time.Time{}) // that of a call before on the same connection
+	defer context.AfterFunc(ctx, body.end)()  // a read or a write that waits for the client
 	req, err := http.NewRequestWithContext(ctx, r.Method, "https://"+address+one.target, body)
 	if err != nil {
 		return 0, err
@@ -377,7 +381,7 @@ func (b *Broker) transfer(ctx context.Context, w http.ResponseWriter, r *http.Re
 	if err != nil {
 		err = b.broken(ctx, err)
 		http.Error(w, err.Error(), http.StatusBadGateway)
-		return body.n, err
+		return body.n.Load(), err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	for _, name := range []string{"Content-Type", "Content-Length", "Content-Range", "Accept-Ranges", "Last-Modified"} {
@@ -390,7 +394,7 @@ func (b *Broker) transfer(ctx context.Context, w http.ResponseWriter, r *http.Re
 	if err == nil && resp.StatusCode >= http.StatusMultipleChoices {
 		err = fmt.Errorf("the far side answers %d", resp.StatusCode)
 	}
-	return body.n + n, err
+	return body.n.Load() + n, err
 }
 
 // authorize adds the ticket, or the upstream session for vCenter itself. A host
@@ -418,17 +422,38 @@ type paced struct {
 	r     io.ReadCloser
 	rc    *http.ResponseController // of the client that sends; nil: it does not
 	stall *time.Timer
-	n     int64
+	n     atomic.Int64
+
+	mu    sync.Mutex // guards ended, and that no deadline comes after the last
+	ended bool
 }
 
 func (p *paced) Read(b []byte) (int, error) {
-	if p.rc != nil {
-		_ = p.rc.SetReadDeadline(time.Now().Add(transferIdle)) // a connection without deadlines has its server's
-	}
+	p.putOff()
 	n, err := p.r.Read(b)
-	p.n += int64(n)
+	p.n.Add(int64(n))
 	p.stall.Reset(transferIdle)
 	return n, err
 }
+
+func (p *paced) putOff() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.rc != nil && !p.ended {
+		_ = p.rc.SetReadDeadline(time.Now().Add(transferIdle)) // a connection without deadlines has its server's
+	}
+}
+
+// end makes the read that is under way fail, and all after it.
+func (p *paced) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended = true
+	_ = p.rc.SetReadDeadline(time.Unix(1, 0)) // as above
+	_ = p.rc.SetWriteDeadline(time.Now().Add(lastWord))
+}
+
+// lastWord is how long a client takes to read why its transfer ended.
+const lastWord = 5 * time.Second
 
 func (p *paced) Close() error { return p.r.Close() }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	vsession "github.com/vmware/govmomi/session"
@@ -211,4 +212,39 @@ func TestFilesGoToHostsOfTheInventoryOnly(t *testing.T) {
 	if status, _ := put(http.MethodPut, file, id); status != http.StatusForbidden {
 		t.Errorf("after the session ended: status %d", status)
 	}
+}
+
+func TestTheSwitchCutsUploads(t *testing.T) {
+	s := newStand(t, nil)
+	session := cookie(t, s.client(t))
+	began := make(chan struct{})
+	s.tap.stream = func() { close(began) }
+	body, feed := io.Pipe()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, s.server.URL+"/folder/slow.iso?dsName=LocalDS_0&dcPath=DC0", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Cookie", "vmware_soap_session="+session)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		resp, err := s.server.Client().Do(req)
+		if err == nil {
+			_ = resp.Body.Close()
+			if resp.StatusCode < 400 {
+				t.Errorf("the upload ended with status %d", resp.StatusCode)
+			}
+		}
+	})
+	if _, err := io.WriteString(feed, "the first part"); err != nil {
+		t.Fatal(err)
+	}
+	<-began
+	if err := s.broker.SetMode(t.Context(), vcproxy.ModeReadOnly, "console"); err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
+	_ = feed.Close()
+	eventually(t, "the audit has the cut", func() bool {
+		return strings.Contains(s.auditText(t), `"class":"transfer","object":"/folder/slow.iso?dcPath=DC0\u0026dsName=LocalDS_0","result":"cut"`)
+	})
 }
