@@ -103,10 +103,8 @@ func TestLostFiltersAreNotHidden(t *testing.T) {
 	}
 }
 
-func TestLoginNeedsTheLocalSecretOrATunnel(t *testing.T) {
-	s := newStand(t, func(_ *stand, o *vcproxy.Options) {
-		o.Limits.Sessions = 2
-	})
+func TestLoginNeedsTheLocalSecret(t *testing.T) {
+	s := newStand(t, nil)
 	vc, err := s.connect(t)
 	if err != nil {
 		t.Fatal(err)
@@ -134,6 +132,11 @@ func TestLoginNeedsTheLocalSecretOrATunnel(t *testing.T) {
 	if strings.Contains(s.wire.String(), realUser) {
 		t.Error("the real user's name is on the wire")
 	}
+}
+
+func TestATunnelSaysWhoItIs(t *testing.T) {
+	s := newStand(t, func(_ *stand, o *vcproxy.Options) { o.Limits.Sessions = 2 })
+	vc := s.client(t)
 	tunnel := httptest.NewUnstartedServer(s.broker)
 	tunnel.Config.ConnContext = func(ctx context.Context, _ net.Conn) context.Context { return vcproxy.WithClient(ctx, "du-acme") }
 	tunnel.StartTLS()

@@ -194,6 +194,11 @@ func TestWritesStayInTheDelegatedScope(t *testing.T) {
 		_, err := methods.CancelTask(ctx, vc, &types.CancelTask{This: vcproxy.Ref{Type: "Task", Value: "task-1"}})
 		refused(t, err, "not made by a call of this client")
 	})
+}
+
+func TestSpecificationsStayInTheDelegatedScope(t *testing.T) {
+	s, inv := partStand(t)
+	vc, in := s.client(t), inv.ref(t, "VirtualMachine", "DC0_C0_RP0_VM0")
 	for name, test := range map[string]struct {
 		spec types.VirtualMachineConfigSpec
 		why  string

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	vsession "github.com/vmware/govmomi/session"
+	"github.com/vmware/govmomi/vim25"
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
 
@@ -110,106 +111,134 @@ func (h hosts) Host(name string) (vcproxy.Host, bool) {
 	return one, ok
 }
 
-func TestFilesGoToHostsOfTheInventoryOnly(t *testing.T) {
-	e := newESX(t)
-	known := make(hosts)
-	s := newStand(t, func(s *stand, o *vcproxy.Options) {
-		inv := s.read(t)
-		raw := e.server.Certificate().Raw
+// hostStand is a stand with three hosts of the inventory, all of which are one:
+// known by its SHA-256, known by its SHA-1, and taken for another.
+type hostStand struct {
+	*stand
+	esx   *esx
+	known hosts
+	vc    *vim25.Client
+}
+
+const file = "/folder/a%20b/x.vmdk?dcPath=ha-datacenter&dsName=LocalDS_0"
+
+func newHostStand(t *testing.T) *hostStand {
+	h := &hostStand{esx: newESX(t), known: make(hosts)}
+	h.stand = newStand(t, func(s *stand, o *vcproxy.Options) {
+		raw := h.esx.server.Certificate().Raw
 		long, brief := sha256.Sum256(raw), sha1.Sum(raw)
-		host := vcproxy.Host{Ref: inv.ref(t, "HostSystem", "DC0_H0"), Address: e.server.Listener.Addr().String(), Thumbprint: fmt.Sprintf("%x", long)}
-		known["esx1.example"] = host
-		host.Thumbprint = strings.ToUpper(fmt.Sprintf("% X", brief))
-		host.Thumbprint = strings.ReplaceAll(host.Thumbprint, " ", ":")
-		known["esx2.example"] = host
-		host.Thumbprint = strings.Repeat("00", 32)
-		known["esx3.example"] = host
-		o.Hosts = known
-	})
-	vc := s.client(t)
-	ticket := func(address string) (string, error) {
-		got, err := methods.AcquireGenericServiceTicket(t.Context(), vc, &types.AcquireGenericServiceTicket{
-			This: *vc.ServiceContent.SessionManager,
-			Spec: &types.SessionManagerHttpServiceRequestSpec{Method: string(types.SessionManagerHttpServiceRequestSpecMethodHttpPut), Url: address},
-		})
-		if err != nil {
-			return "", err
-		}
-		return got.Returnval.Id, nil
-	}
-	put := func(method, target, id string) (int, string) {
-		req, err := http.NewRequestWithContext(t.Context(), method, s.server.URL+target, strings.NewReader("content"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if id != "" {
-			req.AddCookie(&http.Cookie{Name: "vmware_cgi_ticket", Value: id, Quoted: true})
-		}
-		resp, err := s.server.Client().Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = resp.Body.Close() }()
-		text, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return resp.StatusCode, string(text)
-	}
-	const file = "/folder/a%20b/x.vmdk?dcPath=ha-datacenter&dsName=LocalDS_0"
-	for _, name := range []string{"esx1.example", "esx2.example"} {
-		id, err := ticket("https://" + name + file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		clear(e.got)
-		if status, text := put(http.MethodPut, file, id); status != http.StatusCreated || e.got[file] != "content" || e.ticket != id {
-			t.Errorf("%s: status %d %s, the host has %v by ticket %q", name, status, text, e.got, e.ticket)
-		}
-		for what, other := range map[string][2]string{
-			"another file":      {http.MethodPut, strings.Replace(file, "x.vmdk", "y.vmdk", 1)},
-			"another datastore": {http.MethodPut, strings.Replace(file, "LocalDS_0", "LocalDS_1", 1)},
-			"another way":       {http.MethodGet, file},
-			"a deletion":        {http.MethodDelete, file},
+		for name, pin := range map[string]string{
+			"esx1.example": fmt.Sprintf("%x", long),
+			"esx2.example": strings.ReplaceAll(fmt.Sprintf("% X", brief), " ", ":"),
+			"esx3.example": strings.Repeat("00", 32),
 		} {
-			if status, _ := put(other[0], other[1], id); status != http.StatusForbidden {
-				t.Errorf("%s with the same ticket: status %d", what, status)
-			}
+			h.known[name] = vcproxy.Host{Ref: s.read(t).ref(t, "HostSystem", "DC0_H0"), Address: h.esx.server.Listener.Addr().String(), Thumbprint: pin}
 		}
+		o.Hosts = h.known
+	})
+	h.vc = h.client(t)
+	return h
+}
+
+func (h *hostStand) ticket(t *testing.T, address string) (string, error) {
+	t.Helper()
+	got, err := methods.AcquireGenericServiceTicket(t.Context(), h.vc, &types.AcquireGenericServiceTicket{
+		This: *h.vc.ServiceContent.SessionManager,
+		Spec: &types.SessionManagerHttpServiceRequestSpec{Method: string(types.SessionManagerHttpServiceRequestSpecMethodHttpPut), Url: address},
+	})
+	if err != nil {
+		return "", err
 	}
-	id, err := ticket("https://esx3.example" + file)
+	return got.Returnval.Id, nil
+}
+
+// send sends some content and returns the status.
+func (h *hostStand) send(t *testing.T, method, target, id string) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, h.server.URL+target, strings.NewReader("content"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	clear(e.got)
-	if status, _ := put(http.MethodPut, file, id); status != http.StatusBadGateway || len(e.got) != 0 {
-		t.Errorf("to a host with another certificate: status %d, it has %v", status, e.got)
+	if id != "" {
+		req.AddCookie(&http.Cookie{Name: "vmware_cgi_ticket", Value: id, Quoted: true})
+	}
+	resp, err := h.server.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode
+}
+
+func TestFilesGoToHostsWithTheirCertificates(t *testing.T) {
+	h := newHostStand(t)
+	for _, name := range []string{"esx1.example", "esx2.example"} {
+		id, err := h.ticket(t, "https://"+name+file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clear(h.esx.got)
+		if status := h.send(t, http.MethodPut, file, id); status != http.StatusCreated || h.esx.got[file] != "content" || h.esx.ticket != id {
+			t.Errorf("%s: status %d, the host has %v by ticket %q", name, status, h.esx.got, h.esx.ticket)
+		}
+	}
+	id, err := h.ticket(t, "https://esx3.example"+file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(h.esx.got)
+	if status := h.send(t, http.MethodPut, file, id); status != http.StatusBadGateway || len(h.esx.got) != 0 {
+		t.Errorf("to a host with another certificate: status %d, it has %v", status, h.esx.got)
+	}
+}
+
+func TestATicketIsForOneFileInOneWay(t *testing.T) {
+	h := newHostStand(t)
+	id, err := h.ticket(t, "https://esx1.example"+file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, other := range map[string][3]string{
+		"another file":          {http.MethodPut, strings.Replace(file, "x.vmdk", "y.vmdk", 1), id},
+		"another datastore":     {http.MethodPut, strings.Replace(file, "LocalDS_0", "LocalDS_1", 1), id},
+		"another way":           {http.MethodGet, file, id},
+		"a deletion":            {http.MethodDelete, file, id},
+		"a ticket that is none": {http.MethodPut, file, "made-up"},
+		"no ticket":             {http.MethodPut, file, ""},
+		"a lease that is none":  {http.MethodPut, "/nfc/made-up/disk.vmdk", ""},
+	} {
+		if status := h.send(t, other[0], other[1], other[2]); status != http.StatusForbidden {
+			t.Errorf("%s: status %d", what, status)
+		}
 	}
 	for _, address := range []string{
 		"https://evil.example" + file, "https://user:pw@esx1.example" + file, "http://esx1.example" + file, "https://esx1.example/sdk",
-		"https://esx1.example/folder/../etc/x?dsName=LocalDS_0", "https://esx1.example/folder/x?dsName=nowhere", "https://esx1.example/folder/x?dsName=LocalDS_0&dsName=LocalDS_1",
+		"https://esx1.example/folder/../etc/x?dsName=LocalDS_0", "https://esx1.example/folder/x?dsName=nowhere",
+		"https://esx1.example/folder/x?dsName=LocalDS_0&dsName=LocalDS_1",
 	} {
-		_, err := ticket(address)
+		_, err := h.ticket(t, address)
 		refused(t, err, "AcquireGenericServiceTicket")
 	}
-	if status, _ := put(http.MethodPut, file, "made-up"); status != http.StatusForbidden {
-		t.Errorf("with a ticket that nobody gave: status %d", status)
-	}
-	if status, _ := put(http.MethodPut, "/nfc/made-up/disk.vmdk", ""); status != http.StatusForbidden {
-		t.Errorf("with a lease that nobody gave: status %d", status)
-	}
-	id, err = ticket("https://esx1.example" + file)
+}
+
+func TestLeaveEndsWithTheHostAndTheSession(t *testing.T) {
+	h := newHostStand(t)
+	first, err := h.ticket(t, "https://esx1.example"+file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	delete(known, "esx1.example")
-	if status, _ := put(http.MethodPut, file, id); status != http.StatusForbidden {
-		t.Errorf("to a host that left the inventory: status %d", status)
-	}
-	if err := vsession.NewManager(vc).Logout(t.Context()); err != nil {
+	second, err := h.ticket(t, "https://esx2.example"+file)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if status, _ := put(http.MethodPut, file, id); status != http.StatusForbidden {
+	delete(h.known, "esx1.example")
+	if status := h.send(t, http.MethodPut, file, first); status != http.StatusForbidden {
+		t.Errorf("to a host that left the inventory: status %d", status)
+	}
+	if err := vsession.NewManager(h.vc).Logout(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if status := h.send(t, http.MethodPut, file, second); status != http.StatusForbidden {
 		t.Errorf("after the session ended: status %d", status)
 	}
 }
