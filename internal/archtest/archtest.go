@@ -73,6 +73,7 @@ var Owners = map[string][]string{
 	"github.com/prometheus/client_golang": {
 		"controlplane/du", "controlplane/du/tunnelserver", "controlplane/du/resmgr",
 	},
+	"github.com/vmware/govmomi":                {"gateway/session", "gateway/vcenter", "gateway/vcproxy", "internal/testvcenter"},
 	"modernc.org/sqlite":                       {"internal/sqldb"},
 	"github.com/santhosh-tekuri/jsonschema/v6": {"internal/kindschema"},
 	"golang.org/x/text":                        {"internal/kindschema"},

@@ -42,6 +42,7 @@ var bars = []bar{
 	{"sandbox", "a plugin under a real systemd, in a container", 10 * time.Minute, sandboxBar},
 	{"units", "agent and plugin as a real systemd's services, by command line and rpm", 10 * time.Minute, unitsBar},
 	{"vcenter", "10,000 VMs of a vCenter, and thousands of faults", 3 * time.Hour, vcenterBar},
+	{"broker", "OpenStack's driver and govc through the broker of vCenter", 15 * time.Minute, brokerBar},
 	{"swarm", "5,000 simulated hosts with 20 VMs each", 15 * time.Minute, swarmBar},
 }
 

@@ -1,0 +1,105 @@
+package vcproxy
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Limits of one broker. Zero values mean the default in the comment.
+type Limits struct {
+	Sessions   int           // upstream sessions at once; 8
+	Concurrent int           // calls at once, and waiting calls at once; 16 each
+	Transfers  int           // file transfers at once; 4
+	Body       int64         // bytes of one call; 16 MiB
+	Idle       time.Duration // until an unused session is ended; 10 min
+	Call       time.Duration // deadline of one call; 5 min
+	Queue      time.Duration // how long a call waits for its turn; 20 s
+	Reads      float64       // reading calls a second and session; 100
+	Writes     float64       // changing calls a second and session; 10
+}
+
+func (l Limits) withDefaults() Limits {
+	set(&l.Sessions, 8)
+	set(&l.Concurrent, 16)
+	set(&l.Transfers, 4)
+	set(&l.Body, 16<<20)
+	set(&l.Idle, 10*time.Minute)
+	set(&l.Call, 5*time.Minute)
+	set(&l.Queue, 20*time.Second)
+	set(&l.Reads, 100)
+	set(&l.Writes, 10)
+	return l
+}
+
+func set[T comparable](v *T, value T) {
+	var zero T
+	if *v == zero {
+		*v = value
+	}
+}
+
+// errBusy is for calls whose turn did not come in time.
+var errBusy = errors.New("the gateway has too many calls; try again later")
+
+// gate lets so many calls through at once; others wait.
+type gate chan struct{}
+
+func newGate(n int) gate { return make(gate, n) }
+
+// enter waits for a turn, up to a time. The caller leaves.
+func (g gate) enter(ctx context.Context, patience time.Duration) error {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case g <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return errBusy
+	}
+}
+
+func (g gate) leave() { <-g }
+
+// bucket holds tokens that come back with time. Its owner's lock guards it.
+type bucket struct {
+	rate, burst float64
+	tokens      float64
+	at          time.Time
+}
+
+func newBucket(rate, burst float64) bucket {
+	return bucket{rate: rate, burst: burst, tokens: burst, at: time.Now()}
+}
+
+// take takes a token and says how long to wait until it is there.
+func (b *bucket) take() time.Duration {
+	now := time.Now()
+	b.tokens = min(b.burst, b.tokens+now.Sub(b.at).Seconds()*b.rate)
+	b.at = now
+	b.tokens--
+	if b.tokens >= 0 {
+		return 0
+	}
+	return time.Duration(-b.tokens / b.rate * float64(time.Second))
+}
+
+// giveBack returns a token that was not waited for.
+func (b *bucket) giveBack() { b.tokens++ }
+
+// pause waits, or ends with the context.
+func pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,205 @@
+// Package vcproxy is the broker between programs that speak the vSphere API,
+// such as OpenStack's driver or govc, and the customer's vCenter. It answers
+// their logins itself and uses sessions of its own upstream, so vCenter's
+// password is known to nobody outside of the gateway; it lets through what its
+// policy lists, on objects that the customer delegated, and keeps an audit and a
+// switch that are the customer's. It does not connect to vCenter by itself: the
+// way there, pinned and logged in, is given to it.
+package vcproxy
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+)
+
+// Upstream is the way to vCenter.
+type Upstream struct {
+	URL       *url.URL          // scheme and host of vCenter
+	Transport http.RoundTripper // checks vCenter's pinned certificate; it follows nothing and keeps no cookies
+	// Login makes a new session. It is called for each client and when a session
+	// died; it must hold back by itself after vCenter refused the account.
+	Login func(ctx context.Context) (Login, error)
+}
+
+// Login is one session in vCenter.
+type Login struct {
+	Cookies []*http.Cookie
+	// Logout ends the session; it is called once, also if vCenter ended it before.
+	Logout func(ctx context.Context) error
+}
+
+// Options of a broker. Upstream, Scope and the two paths are needed.
+type Options struct {
+	Upstream Upstream
+	Scope    Scope
+	// Hosts are the hypervisor hosts that files may be exchanged with; nil: none.
+	Hosts Hosts
+	// Authenticate judges a login with a password. Clients whose connection says
+	// who they are (WithClient) are not asked. Nil: nobody else gets in.
+	Authenticate func(r *http.Request, user, password string) (Client, error)
+	AuditFile    string
+	OnAudit      func(Record) // gets each record too; must not block; may be nil
+	SwitchFile   string
+	Limits       Limits
+	Log          *slog.Logger // nil: nothing is logged
+}
+
+// Broker is the session broker. It is an http.Handler; serve it over TLS.
+type Broker struct {
+	opts   Options
+	limits Limits
+	log    *slog.Logger
+	schema *schema
+	audit  *Audit
+	sw     *Switch
+
+	readers   gate // calls that are read and checked, which takes memory
+	strangers gate // the same, of clients without a session
+	calls     gate
+	waits     gate
+	transfers gate
+	hosts     *hostClients
+
+	mu       sync.Mutex // guards the fields below
+	sessions map[string]*session
+	grants   grants
+	guesses  map[string]*bucket // failed logins by address
+	open     bucket             // calls without a session
+}
+
+// New makes a broker; it opens the audit and the switch. Close it, and Run it:
+// without, idle sessions stay. A switch that cannot be read is off, and said so
+// in the log.
+func New(opts Options) (*Broker, error) {
+	up := opts.Upstream
+	if up.URL == nil || up.Transport == nil || up.Login == nil || opts.Scope == nil {
+		return nil, errors.New("the broker needs the whole way to vCenter and a scope")
+	}
+	log := cmp.Or(opts.Log, slog.New(slog.DiscardHandler))
+	sw, err := OpenSwitch(opts.SwitchFile)
+	if err != nil {
+		log.Error("vCenter's switch", "err", err)
+	}
+	audit, err := OpenAudit(opts.AuditFile, opts.OnAudit)
+	if err != nil {
+		return nil, err
+	}
+	l := opts.Limits.withDefaults()
+	return &Broker{
+		opts: opts, limits: l, log: log, schema: newSchema(), audit: audit, sw: sw,
+		readers: newGate(2 * l.Concurrent), strangers: newGate(l.Concurrent), calls: newGate(l.Concurrent), waits: newGate(l.Concurrent), transfers: newGate(l.Transfers),
+		hosts: newHostClients(), sessions: make(map[string]*session), guesses: make(map[string]*bucket), open: newBucket(20, 60),
+	}, nil
+}
+
+// Run ends idle sessions and writes the audit's sums, until the context ends;
+// then it ends all sessions in vCenter.
+func (b *Broker) Run(ctx context.Context) error {
+	period := min(b.limits.Idle/4, sumEvery)
+	tick := time.NewTicker(period)
+	defer tick.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			b.endAll(ctx, "the gateway stops", func(*session) bool { return true })
+			b.hosts.close()
+			return nil
+		case now := <-tick.C:
+			b.endAll(ctx, "it was not used", func(s *session) bool { return s.idle(now) >= b.limits.Idle })
+			if now.Sub(last) >= sumEvery {
+				b.audit.flush()
+				last = now
+			}
+		}
+	}
+}
+
+// Close closes the audit. Call it after Run has ended and nothing is served.
+func (b *Broker) Close() error { return b.audit.Close() }
+
+// Mode returns how much control there is.
+func (b *Broker) Mode() Mode { return b.sw.Mode() }
+
+// SetMode changes how much control there is, at once and for good: calls on
+// their way that are not allowed any more are cut, and ModeOff ends all
+// sessions. What vCenter has begun already goes on there. Who says who did it.
+func (b *Broker) SetMode(ctx context.Context, mode Mode, who string) error {
+	err := b.sw.set(mode)
+	r := Record{Time: time.Now(), Client: Client(who), Method: "switch", Object: string(mode), Result: resultOK}
+	if err != nil {
+		r.Result, r.Detail = resultError, err.Error()
+	}
+	b.audit.add(r)
+	b.log.Info("vCenter's switch", "mode", b.sw.Mode(), "who", who)
+	if b.sw.Mode() == ModeOff {
+		b.endAll(ctx, "control is off", func(*session) bool { return true })
+	}
+	return err
+}
+
+// SessionInfo describes a session for a status page.
+type SessionInfo struct {
+	Client        Client
+	Remote        string
+	Agent         string
+	Began, Used   time.Time
+	Calls, Active int
+}
+
+// Sessions lists the sessions.
+func (b *Broker) Sessions() []SessionInfo {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	list := make([]SessionInfo, 0, len(b.sessions))
+	for _, s := range b.sessions {
+		s.mu.Lock()
+		list = append(list, SessionInfo{s.client, s.remote, s.agent, s.began, s.used, s.calls, s.busy})
+		s.mu.Unlock()
+	}
+	return list
+}
+
+type clientKey struct{}
+
+// WithClient marks a connection as a client's who is known already, such as the
+// far end of a tunnel. Use it in http.Server.ConnContext; such a client logs in
+// with any password.
+func WithClient(ctx context.Context, c Client) context.Context {
+	return context.WithValue(ctx, clientKey{}, c)
+}
+
+func clientOf(ctx context.Context) (Client, bool) {
+	c, ok := ctx.Value(clientKey{}).(Client)
+	return c, ok
+}
+
+// LocalSecret makes an Authenticate for one user with a secret that is good at
+// this broker only, such as nova-compute's on the gateway.
+func LocalSecret(user, secret string) func(*http.Request, string, string) (Client, error) {
+	want := sha256.Sum256([]byte(user + "\x00" + secret))
+	return func(_ *http.Request, u, p string) (Client, error) {
+		got := sha256.Sum256([]byte(u + "\x00" + p))
+		if secret == "" || subtle.ConstantTimeCompare(want[:], got[:]) != 1 {
+			return "", errors.New("no such user, or another password")
+		}
+		return Client(user), nil
+	}
+}
+
+func remoteHost(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
