@@ -57,6 +57,13 @@ func (d *Daemon) book() (*book, error) {
 	if b.configured, err = d.o.Configured(); err != nil {
 		return nil, fmt.Errorf("read the gateway's configuration: %w", err)
 	}
+	b.configured = maps.Clone(b.configured)
+	for name, v := range b.configured {
+		if host, err := checkAddress(v.URL); err == nil {
+			v.URL = "https://" + host // to be compared
+			b.configured[name] = v
+		}
+	}
 	content, err := os.ReadFile(b.file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read the paired vCenters: %w", err)

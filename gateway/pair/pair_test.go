@@ -20,6 +20,7 @@ import (
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 
+	daemon "github.com/openpf9/openpf9/gateway"
 	"github.com/openpf9/openpf9/gateway/firstboot/pairing"
 	"github.com/openpf9/openpf9/gateway/pair"
 	"github.com/openpf9/openpf9/gateway/vault"
@@ -239,6 +240,15 @@ func TestTheAccountForControl(t *testing.T) {
 	if got := v.took(); !slices.Equal(got, []string{"look@vsphere.local", "act@vsphere.local"}) {
 		t.Errorf("logins %q", got)
 	}
+	conf := filepath.Join(s.dir, "gateway.conf")
+	if err := os.WriteFile(conf, fmt.Appendf(nil, "state_dir = %q\n", s.dir), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := daemon.LoadConfig(conf)
+	if east := c.VCenters["east"]; err != nil || east.URL.String() != "https://"+v.host || east.Thumbprint.String() != r.Thumbprint ||
+		!slices.Equal(east.Clusters, r.Clusters) || !east.Control || east.InstanceUUID != "uuid-1" {
+		t.Errorf("the daemon reads %+v, %v", c.VCenters, err)
+	}
 	rotated := s.request(t, v, "east") // says nothing of clusters and control
 	v.passwords["look@vsphere.local"], rotated.Password = "secret-3", "secret-3"
 	s.pair(t, rotated)
@@ -307,7 +317,7 @@ func TestANewAddressKeepsTheName(t *testing.T) {
 
 func TestWhatTheAdministratorConfiguredIsNotChanged(t *testing.T) {
 	v := start(t, "uuid-1", nil)
-	configured := map[string]pair.VCenter{"east": {URL: "https://" + v.host, Control: true}}
+	configured := map[string]pair.VCenter{"east": {URL: "https://" + v.host + "/", Control: true}}
 	s := gateway(t, func(o *pair.Options) {
 		o.Configured = func() (map[string]pair.VCenter, error) { return configured, nil }
 	})
