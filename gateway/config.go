@@ -8,11 +8,13 @@ import (
 	"io/fs"
 	"maps"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/openpf9/openpf9/agent/core"
+	"github.com/openpf9/openpf9/gateway/pair"
 	"github.com/openpf9/openpf9/internal/daemon"
 )
 
@@ -38,6 +40,9 @@ type VCenter struct {
 	Clusters []string `toml:"clusters"`
 	// Control lets the deployment unit act in these clusters, besides looking.
 	Control bool `toml:"control"`
+	// InstanceUUID is what the server calls itself; empty: whatever it says. It
+	// tells another server at the same address.
+	InstanceUUID string `toml:"instance_uuid,omitempty"`
 }
 
 // URL is a vCenter server's address. It is no string, for which TOML would not
@@ -104,19 +109,80 @@ func (t Thumbprint) String() string {
 // MarshalText writes the thumbprint.
 func (t Thumbprint) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
-// LoadConfig reads a configuration file and its drop-ins, fills in the defaults
-// and checks it. A missing file is an empty one.
+// ErrPairedHidden says that the paired vCenters are not for this user to see. The
+// rest of the configuration is there.
+var ErrPairedHidden = errors.New("the paired vCenters are for root and the gateway's user to see")
+
+// LoadConfig reads a configuration file and its drop-ins, and from the state
+// directory the paired vCenters, fills in the defaults and checks everything. A
+// missing file is an empty one.
 func LoadConfig(file string) (Config, error) {
+	c, err := loadFiles(file)
+	if err != nil {
+		return c, err
+	}
+	var more struct {
+		VCenters map[string]VCenter `toml:"vcenters"`
+	}
+	paired := pair.File(c.StateDir)
+	text, err := os.ReadFile(paired)
+	if errors.Is(err, fs.ErrPermission) {
+		return c, fmt.Errorf("%w: %w", ErrPairedHidden, err)
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return c, err
+	}
+	if err := daemon.Decode(paired, text, &more); err != nil {
+		return c, err
+	}
+	if err := validate(paired, more.VCenters); err != nil {
+		return c, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(more.VCenters)) {
+		if _, twice := c.VCenters[name]; twice {
+			return c, &daemon.ConfigError{File: file, Text: fmt.Sprintf("vcenters.%s: this vCenter is also paired, in %s: remove it here, or there with %s unpair %s", name, paired, Program, name)}
+		}
+	}
+	if c.VCenters == nil {
+		c.VCenters = more.VCenters
+	} else {
+		maps.Copy(c.VCenters, more.VCenters)
+	}
+	return c, nil
+}
+
+// Configured returns the vCenters that a configuration file and its drop-ins
+// have, without the paired ones, in the form in which pairing knows them.
+func Configured(file string) (map[string]pair.VCenter, error) {
+	c, err := loadFiles(file)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]pair.VCenter)
+	for name, v := range c.VCenters {
+		out[name] = pair.VCenter{URL: v.URL.String(), Thumbprint: v.Thumbprint.String(), Clusters: v.Clusters, Control: v.Control, InstanceUUID: v.InstanceUUID}
+	}
+	return out, nil
+}
+
+// loadFiles reads what the administrator wrote.
+func loadFiles(file string) (Config, error) {
 	var c Config
 	if err := daemon.Load(file, &c); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return c, err
 	}
-	for _, name := range slices.Sorted(maps.Keys(c.VCenters)) {
-		if err := c.VCenters[name].validate(name); err != nil {
-			return c, &daemon.ConfigError{File: file, Text: fmt.Sprintf("vcenters.%s: %v", name, err)}
-		}
+	if err := validate(file, c.VCenters); err != nil {
+		return c, err
 	}
 	return c, c.Complete(file, Program, modules(c, ""))
+}
+
+func validate(file string, vcenters map[string]VCenter) error {
+	for _, name := range slices.Sorted(maps.Keys(vcenters)) {
+		if err := vcenters[name].validate(name); err != nil {
+			return &daemon.ConfigError{File: file, Text: fmt.Sprintf("vcenters.%s: %v", name, err)}
+		}
+	}
+	return nil
 }
 
 func (v VCenter) validate(name string) error {

@@ -9,7 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/openpf9/openpf9/gateway"
+	"github.com/openpf9/openpf9/gateway/pair"
 	"github.com/openpf9/openpf9/internal/daemon"
 )
 
@@ -84,5 +87,65 @@ func TestConfigRefusesMistakes(t *testing.T) {
 				t.Errorf("LoadConfig = %v, want a configuration error with %q", err, test.says)
 			}
 		})
+	}
+}
+
+// withPaired is a configuration with paired vCenters beside it.
+func withPaired(t *testing.T, text, paired string) (file, pairedFile string) {
+	t.Helper()
+	dir := t.TempDir()
+	file, pairedFile = filepath.Join(dir, "gateway.conf"), pair.File(dir)
+	for f, b := range map[string]string{file: "state_dir = '" + dir + "'\n" + text, pairedFile: paired} {
+		if err := os.WriteFile(f, []byte(b), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return file, pairedFile
+}
+
+func TestPairedVCentersAreRead(t *testing.T) {
+	pin := strings.Repeat("AB:", 31) + "CD"
+	file, _ := withPaired(t, "[vcenters.main]\nurl = 'https://vc.example'\nthumbprint = '"+pin+"'\n",
+		"[vcenters.lab]\nurl = 'https://lab.example'\nthumbprint = '"+pin+"'\ncontrol = true\ninstance_uuid = 'uuid-1'\n")
+	c, err := gateway.LoadConfig(file)
+	if lab := c.VCenters["lab"]; err != nil || len(c.VCenters) != 2 || lab.URL.Host != "lab.example" || !lab.Control || lab.InstanceUUID != "uuid-1" {
+		t.Errorf("LoadConfig = %+v, %v", c.VCenters, err)
+	}
+	configured, err := gateway.Configured(file)
+	if want := (map[string]pair.VCenter{"main": {URL: "https://vc.example", Thumbprint: pin}}); err != nil || !cmp.Equal(configured, want) {
+		t.Errorf("Configured = %+v, %v", configured, err)
+	}
+}
+
+func TestPairedVCentersThatAreWrong(t *testing.T) {
+	for name, test := range map[string]struct{ text, paired, says string }{
+		"a name in both": {"[vcenters.a]\nurl = 'https://vc'\n", "[vcenters.a]\nurl = 'https://vc'\n", "pf9-gateway unpair a"},
+		"no URL":         {"", "[vcenters.a]\ncontrol = true\n", "vcenters.a: url is missing"},
+		"a typo":         {"", "[vcenters.a]\nurll = 'https://vc'\n", ":2: there is no setting"},
+		"other settings": {"", "log_level = 'debug'\n", ":1: there is no setting"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file, paired := withPaired(t, test.text, test.paired)
+			_, err := gateway.LoadConfig(file)
+			if _, ok := errors.AsType[*daemon.ConfigError](err); !ok || !strings.Contains(err.Error(), test.says) || !strings.Contains(err.Error(), paired) {
+				t.Fatalf("LoadConfig = %v, want a configuration error with %q that names %s", err, test.says, paired)
+			}
+			if name == "a name in both" && !strings.Contains(err.Error(), file) {
+				t.Errorf("%v does not name %s", err, file)
+			}
+		})
+	}
+}
+
+func TestWhoMayNotSeeThePairedVCentersGetsTheRest(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may see everything")
+	}
+	file, paired := withPaired(t, "log_level = 'debug'\n", "")
+	if err := os.Chmod(paired, 0); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := gateway.LoadConfig(file); !errors.Is(err, gateway.ErrPairedHidden) || c.LogLevel != "debug" || c.Socket == "" {
+		t.Errorf("LoadConfig = %+v, %v", c, err)
 	}
 }

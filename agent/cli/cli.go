@@ -29,6 +29,8 @@ type Program struct {
 	Load func(file string) (c core.Config, whole any, err error)
 	// Check looks for what may be wrong with what only this daemon has; nil: nothing.
 	Check func(file string) []Finding
+	// Commands are those that only this program has, by name.
+	Commands map[string]Command
 }
 
 const usage = `usage: %[1]s [command] [flags]
@@ -48,19 +50,12 @@ const usage = `usage: %[1]s [command] [flags]
   doctor                  look for what may be wrong, with remedies
   config check|show       check or show the configuration
   plugin COMMAND          list, check, try, enable and write plugins; plugin --help has more
-  version
+%[3]s  version
 
 Every command takes --help, and --config FILE (%[2]s): the daemon's
 configuration or, of plugin check, run and attach, the plugin's own.
 Exit status: 0 done, 1 failed, 2 wrong usage, 78 bad configuration.
 `
-
-// errUsage is wrong usage, and errFound a fault that was looked for; both have
-// been explained.
-var (
-	errUsage = errors.New("wrong usage")
-	errFound = errors.New("something is wrong")
-)
 
 // command is what every subcommand gets.
 type command struct {
@@ -91,13 +86,18 @@ func Main(p Program, args []string, in io.Reader, out, errs io.Writer) int {
 		name = "help"
 	}
 	if name == "help" {
-		fmt.Fprintf(out, usage, p.Name, core.ConfigFile(p.Name))
+		fmt.Fprintf(out, usage, p.Name, core.ConfigFile(p.Name), p.ownUsage())
 		return 0
 	}
 	f, ok := commands[name]
+	if own, has := p.Commands[name]; has {
+		ok, f = true, func(ctx context.Context, c *command) error {
+			return own.Run(ctx, &Call{In: c.in, Out: c.out, Errs: c.errs, c: c})
+		}
+	}
 	if !ok {
 		fmt.Fprintf(errs, "%s: there is no command %q\n\n", p.Name, name)
-		fmt.Fprintf(errs, usage, p.Name, core.ConfigFile(p.Name))
+		fmt.Fprintf(errs, usage, p.Name, core.ConfigFile(p.Name), p.ownUsage())
 		return 2
 	}
 	c := &command{program: p, name: name, config: core.ConfigFile(p.Name), args: args, in: in, out: out, errs: errs}
@@ -110,9 +110,9 @@ func Main(p Program, args []string, in io.Reader, out, errs io.Writer) int {
 	err := f(ctx, c)
 	_, bad := errors.AsType[*daemon.ConfigError](err)
 	switch {
-	case errors.Is(err, errUsage):
+	case errors.Is(err, ErrUsage):
 		return 2
-	case errors.Is(err, errFound):
+	case errors.Is(err, ErrTold):
 		return 1
 	case err == nil, errors.Is(err, flag.ErrHelp), ctx.Err() != nil:
 		return 0
@@ -142,7 +142,7 @@ func (c *command) flags(most int, what string, more func(*flag.FlagSet)) error {
 		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
 			return err
 		} else if err != nil {
-			return errUsage
+			return ErrUsage
 		}
 		if fs.NArg() == 0 {
 			break
@@ -152,7 +152,7 @@ func (c *command) flags(most int, what string, more func(*flag.FlagSet)) error {
 	if c.args = rest; len(rest) > most {
 		fmt.Fprintf(c.errs, "%s %s: unexpected argument %q\n", c.program.Name, c.name, rest[most])
 		fs.Usage()
-		return errUsage
+		return ErrUsage
 	}
 	return nil
 }

@@ -181,5 +181,5 @@ func config(_ context.Context, c *command) error {
 		return err
 	}
 	fmt.Fprintln(c.errs, c.program.Name, "config: check or show?")
-	return errUsage
+	return ErrUsage
 }

@@ -26,10 +26,10 @@ func enrollment(ctx context.Context, c *command) error {
 	switch {
 	case du == "":
 		fmt.Fprintln(c.errs, c.program.Name, "enroll: --du is missing")
-		return errUsage
+		return ErrUsage
 	case (token == "") == (file == ""):
 		fmt.Fprintln(c.errs, c.program.Name, "enroll: give either --token or --token-file")
-		return errUsage
+		return ErrUsage
 	}
 	if file != "" {
 		b, err := os.ReadFile(file)

@@ -47,7 +47,7 @@ func get(ctx context.Context, c *command) error {
 	}
 	if len(c.args) == 0 {
 		fmt.Fprintln(c.errs, c.program.Name, "get: what? host, vm, network, storage, or a kind")
-		return errUsage
+		return ErrUsage
 	}
 	kinds, err := c.kindsOf(ctx, c.args[0])
 	if err != nil {

@@ -57,7 +57,7 @@ func pluginCommand(ctx context.Context, c *command) error {
 	if !ok {
 		fmt.Fprintf(c.errs, "%s plugin: there is no command %q\n\n", c.program.Name, name)
 		fmt.Fprintf(c.errs, pluginUsage, c.program.Name)
-		return errUsage
+		return ErrUsage
 	}
 	c.name, c.args = "plugin "+name, c.args[1:]
 	return f(ctx, c)
@@ -67,7 +67,7 @@ func pluginCommand(ctx context.Context, c *command) error {
 func (c *command) one(what string) (string, error) {
 	if len(c.args) != 1 {
 		fmt.Fprintf(c.errs, "%s %s: want one %s\n", c.program.Name, c.name, what)
-		return "", errUsage
+		return "", ErrUsage
 	}
 	return c.args[0], nil
 }

@@ -31,7 +31,7 @@ func pluginCheck(ctx context.Context, c *command) error {
 	}
 	if (breaks == "") != (mends == "") {
 		fmt.Fprintf(c.errs, "%s %s: --break and --mend go together: one makes the plugin's list fail, the other undoes that\n", c.program.Name, c.name)
-		return errUsage
+		return ErrUsage
 	}
 	if c.args, err = program(c.args); err != nil {
 		return err
@@ -54,9 +54,9 @@ func pluginCheck(ctx context.Context, c *command) error {
 	case err != nil:
 		return err
 	case code == 2:
-		return errUsage
+		return ErrUsage
 	case code != 0 || unmended != nil:
-		return errFound
+		return ErrTold
 	}
 	return nil
 }

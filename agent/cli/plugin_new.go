@@ -47,7 +47,7 @@ func pluginNew(_ context.Context, c *command) error {
 		if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
 			return err
 		} else if err != nil {
-			return errUsage
+			return ErrUsage
 		}
 		if f.NArg() == 0 {
 			break
@@ -57,7 +57,7 @@ func pluginNew(_ context.Context, c *command) error {
 	if len(names) != 1 {
 		fmt.Fprintf(c.errs, "%s plugin new: want one name, not %d\n", c.program.Name, len(names))
 		f.Usage()
-		return errUsage
+		return ErrUsage
 	}
 	o.Name = names[0]
 	dir, files, err := scaffold.Write(o)

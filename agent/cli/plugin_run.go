@@ -48,11 +48,11 @@ func (c *command) tryFlags(what string, more func(*flag.FlagSet, *tryOptions)) (
 	if err := fs.Parse(c.args); errors.Is(err, flag.ErrHelp) {
 		return o, err
 	} else if err != nil {
-		return o, errUsage
+		return o, ErrUsage
 	}
 	if c.args = fs.Args(); len(c.args) == 0 {
 		fs.Usage()
-		return o, errUsage
+		return o, ErrUsage
 	}
 	if file != "" {
 		o.config, err = c.pluginConfig(file)
@@ -95,7 +95,7 @@ func pluginRun(ctx context.Context, c *command) error {
 	link, err := pluginhost.Exec{Command: c.args, Dir: ".", Log: os.Stderr}.Dial(ctx)
 	if err != nil {
 		fmt.Fprintf(c.errs, "%s %s: %s\n", c.program.Name, c.name, conformance.Unstartable(c.args, err))
-		return errUsage
+		return ErrUsage
 	}
 	err = c.follow(ctx, link, o)
 	how := link.End()

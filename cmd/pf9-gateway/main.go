@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"runtime/debug"
 
@@ -18,13 +19,20 @@ import (
 const memoryLimit = 384 << 20
 
 func main() {
-	os.Exit(cli.Main(cli.Program{
-		Name: gateway.Program, Kind: pki.KindGateway, Run: run,
+	os.Exit(cli.Main(program(&appliance{terminal: "/dev/tty"}), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+func program(a *appliance) cli.Program {
+	return cli.Program{
+		Name: gateway.Program, Kind: pki.KindGateway, Run: run, Commands: a.commands(),
 		Load: func(file string) (core.Config, any, error) {
 			c, err := gateway.LoadConfig(file)
+			if errors.Is(err, gateway.ErrPairedHidden) {
+				err = nil // which commands do without
+			}
 			return c.Config, c, err
 		},
-	}, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
 }
 
 func run(ctx context.Context, file string) error {

@@ -73,11 +73,10 @@ var Owners = map[string][]string{
 	"github.com/prometheus/client_golang": {
 		"controlplane/du", "controlplane/du/tunnelserver", "controlplane/du/resmgr",
 	},
-	"github.com/vmware/govmomi":                {"gateway/session", "gateway/vcenter", "gateway/vcproxy", "internal/testvcenter"},
 	"modernc.org/sqlite":                       {"internal/sqldb"},
 	"github.com/santhosh-tekuri/jsonschema/v6": {"internal/kindschema"},
 	"golang.org/x/text":                        {"internal/kindschema"},
-	"golang.org/x/sys":                         {"internal/tunnel", "internal/bench/delayline", "agent/network", "agent/storage", "agent/host", "agent/localapi", "internal/daemon", "cmd/pf9-demo"},
+	"golang.org/x/sys":                         {"internal/tunnel", "internal/bench/delayline", "agent/network", "agent/storage", "agent/host", "agent/localapi", "internal/daemon", "cmd/pf9-demo", "cmd/pf9-gateway"},
 }
 
 // Sharp standard packages and who may use them.

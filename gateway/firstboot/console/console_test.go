@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gdamore/tcell/v2"
+	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 
 	"github.com/openpf9/openpf9/agent/localapi"
@@ -407,8 +408,8 @@ func TestPairing(t *testing.T) {
 	}
 	term.press(tcell.KeyEnter)
 	term.see("Paired with vc.example, VMware vCenter Server 8.0.3", "lacks these privileges", "control: VirtualMachine.Interact.PowerOn on /DC0/vm")
-	if r := <-v.asked; r != (pairing.Request{Address: "vc.example", User: "pf9@vsphere.local", Password: "hush", Thumbprint: "AB:CD:EF"}) {
-		t.Errorf("asked to pair %+v", r)
+	if d := cmp.Diff(pairing.Request{Address: "vc.example", User: "pf9@vsphere.local", Password: "hush", Thumbprint: "AB:CD:EF"}, <-v.asked); d != "" {
+		t.Errorf("asked to pair otherwise: %s", d)
 	}
 	if strings.Contains(term.text(), "hush") {
 		t.Error("the screen shows the password")

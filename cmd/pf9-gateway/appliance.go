@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/openpf9/openpf9/agent/cli"
+	"github.com/openpf9/openpf9/agent/localapi"
+	"github.com/openpf9/openpf9/gateway/firstboot"
+	"github.com/openpf9/openpf9/gateway/firstboot/console"
+	"github.com/openpf9/openpf9/gateway/pair"
+	"github.com/openpf9/openpf9/internal/daemon"
+)
+
+const pageWidth = 80 // columns of the status page
+
+const applianceUsage = `  firstboot               what the appliance does at each boot; needs root
+  console                 the appliance's screen; needs root
+`
+
+// appliance is what the gateway's own commands work on.
+type appliance struct{ terminal string }
+
+// commands are those that only the gateway has.
+func (a *appliance) commands() map[string]cli.Command {
+	return map[string]cli.Command{
+		"pair":      {Usage: pairUsage, Run: a.pairCommand},
+		"unpair":    {Run: a.unpairCommand},
+		"vcenters":  {Run: vcentersCommand},
+		"firstboot": {Usage: applianceUsage, Run: a.bootCommand},
+		"console":   {Run: a.consoleCommand},
+		"status":    {Run: a.statusCommand},
+	}
+}
+
+// boot says where the appliance's parts are. The first boot happens also while
+// the daemon's configuration has a mistake, which the daemon tells.
+func boot(c *cli.Call, log *slog.Logger) firstboot.Options {
+	o := firstboot.Options{Config: c.ConfigFile(), Log: log}
+	conf, err := c.Load()
+	if err != nil {
+		log.Warn("the gateway's configuration has a mistake; the usual places count", "err", err)
+		return o
+	}
+	o.Etc, o.Socket = conf.EtcDir, conf.Socket
+	return o
+}
+
+// bootCommand does what a boot needs.
+func (a *appliance) bootCommand(ctx context.Context, c *cli.Call) error {
+	if _, err := c.Parse(0, "", nil); err != nil {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("the appliance's settings are for root: run this as root")
+	}
+	return firstboot.Run(ctx, boot(c, daemon.NewLogger(slog.LevelInfo)))
+}
+
+// consoleCommand shows the appliance's screen. What it logs goes to the journal,
+// or nowhere: standard error would be the screen.
+func (a *appliance) consoleCommand(ctx context.Context, c *cli.Call) error {
+	if _, err := c.Parse(0, "", nil); err != nil {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("the appliance's settings are for root: run this as root")
+	}
+	log := slog.New(slog.DiscardHandler)
+	if os.Getenv("JOURNAL_STREAM") != "" { // systemd's
+		log = daemon.NewLogger(slog.LevelInfo)
+	}
+	o := console.Options{Boot: boot(c, log), Log: log}
+	o.Pairer = pair.NewClient(o.Boot.StatusOptions().Socket)
+	return console.Run(ctx, o)
+}
+
+// statusCommand shows the console's first page, or for programs the daemon's own
+// status.
+func (a *appliance) statusCommand(ctx context.Context, c *cli.Call) error {
+	asJSON := false
+	if _, err := c.Parse(0, "", func(fs *flag.FlagSet) { fs.BoolVar(&asJSON, "json", false, "print JSON") }); err != nil {
+		return err
+	}
+	if asJSON {
+		var st localapi.Status
+		if err := c.Fetch(ctx, "/v1/status", &st); err != nil {
+			return err
+		}
+		return c.JSON(st)
+	}
+	if _, err := c.Load(); err != nil {
+		return err
+	}
+	report := boot(c, slog.New(slog.DiscardHandler)).Report(ctx, false)
+	if _, err := fmt.Fprint(c.Out, report.Text(pageWidth)); err != nil {
+		return err
+	}
+	if report.AgentError != "" {
+		return cli.ErrTold
+	}
+	return nil
+}

@@ -1,0 +1,269 @@
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vmware/govmomi/simulator"
+	"golang.org/x/sys/unix"
+
+	"github.com/openpf9/openpf9/agent/cli"
+	"github.com/openpf9/openpf9/gateway/firstboot/status"
+	"github.com/openpf9/openpf9/gateway/pair"
+	"github.com/openpf9/openpf9/gateway/vault"
+	"github.com/openpf9/openpf9/internal/httpapi"
+)
+
+const password = "corréct horse"
+
+// machine is a gateway whose daemon answers, beside a vCenter.
+type machine struct {
+	vcenter string // host:port
+	dir     string
+	config  string
+	vault   *vault.Vault
+	person  *os.File // the keyboard's end of the terminal
+	tty     string
+}
+
+func start(t *testing.T) *machine {
+	t.Helper()
+	m := &machine{dir: t.TempDir()}
+	m.startVCenter(t)
+	m.startDaemon(t)
+	m.openTerminal(t)
+	return m
+}
+
+func (m *machine) startVCenter(t *testing.T) {
+	t.Helper()
+	model := simulator.VPX()
+	model.Machine, model.Host = 0, 0
+	if err := model.Create(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(model.Remove)
+	model.Service.Listen = &url.URL{Host: "127.0.0.1:0", User: url.UserPassword("gw@vsphere.local", password)}
+	model.Service.TLS = new(tls.Config)
+	s := model.Service.NewServer()
+	t.Cleanup(s.Close)
+	m.vcenter = s.URL.Host
+}
+
+// startDaemon serves what the daemon's local API has of vCenters.
+func (m *machine) startDaemon(t *testing.T) {
+	t.Helper()
+	id := filepath.Join(m.dir, "machine-id")
+	socket := filepath.Join(m.dir, "agent.sock")
+	m.config = filepath.Join(m.dir, "gateway.conf")
+	for file, text := range map[string]string{id: "4c4c4544\n", m.config: fmt.Sprintf("state_dir = %q\nsocket = %q\n", m.dir, socket)} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var err error
+	if m.vault, err = vault.Open(vault.Options{Dir: filepath.Join(m.dir, "vault"), MachineID: id, ProductUUID: filepath.Join(m.dir, "none")}); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	routes := append(pair.New(pair.Options{StateDir: m.dir, Vault: m.vault}).Routes(), httpapi.Route{
+		Pattern: "GET /v1/vcenters", Do: func(w http.ResponseWriter, _ *http.Request) error {
+			return httpapi.WriteJSON(w, http.StatusOK, []status.VCenter{
+				{Name: "west", State: "degraded", Problem: "no route\x1b[2J", ReadOnly: true},
+				{Name: "east", State: "ok", Since: time.Now().Add(-90 * time.Second), Counts: map[string]int{"compute.vm": 12, "compute.host": 3}},
+			})
+		},
+	})
+	s := &httptest.Server{Listener: l, Config: &http.Server{Handler: httpapi.New(routes, httpapi.Options{
+		Log: slog.New(slog.DiscardHandler), Authenticate: func(*http.Request) (httpapi.Caller, error) { return httpapi.Caller{Access: httpapi.Operator}, nil },
+	})}}
+	s.Start()
+	t.Cleanup(s.Close)
+}
+
+func (m *machine) openTerminal(t *testing.T) {
+	t.Helper()
+	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Skip("there are no pseudo terminals:", err)
+	}
+	t.Cleanup(func() { _ = person.Close() })
+	raw, err := person.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	if err := raw.Control(func(fd uintptr) {
+		if err = unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0); err == nil {
+			n, err = unix.IoctlGetInt(int(fd), unix.TIOCGPTN)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.person, m.tty = person, fmt.Sprintf("/dev/pts/%d", n)
+}
+
+// run runs a command line and returns its status and what it wrote. The
+// conversation is what the person sees and, in turn, types.
+func (m *machine) run(t *testing.T, in string, conversation []string, args ...string) (code int, out, errs string) {
+	t.Helper()
+	var o, e bytes.Buffer
+	done := make(chan int, 1)
+	go func() {
+		done <- cli.Main(program(&appliance{terminal: m.tty}), append(args, "--config", m.config), strings.NewReader(in), &o, &e)
+	}()
+	for i := 0; i+1 < len(conversation); i += 2 {
+		m.see(t, conversation[i])
+		if _, err := m.person.WriteString(conversation[i+1] + "\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	select {
+	case code = <-done:
+	case <-time.After(time.Minute):
+		t.Fatal("the command does not end")
+	}
+	return code, o.String(), e.String()
+}
+
+// see waits until the terminal shows a text. It fails if the password is shown.
+func (m *machine) see(t *testing.T, text string) {
+	t.Helper()
+	if err := m.person.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	var seen []byte
+	for b := make([]byte, 256); !strings.Contains(string(seen), text); {
+		n, err := m.person.Read(b)
+		if err != nil {
+			t.Fatalf("wait for %q: %v; the terminal shows %q", text, err, seen)
+		}
+		seen = append(seen, b[:n]...)
+	}
+	if strings.Contains(string(seen), password) {
+		t.Error("the terminal shows the password")
+	}
+}
+
+func TestPairAsksForWhatIsNotGiven(t *testing.T) {
+	m := start(t)
+	code, out, errs := m.run(t, "", []string{
+		"Is this your vCenter? (yes/no) ", "yes", "User: ", "gw@vsphere.local", "Password of gw@vsphere.local: ", password,
+	}, "pair", "east", "--url", "https://"+m.vcenter)
+	if code != 0 || !strings.Contains(out, "east is paired: VMware vCenter Server") || !strings.Contains(out, "No privilege is missing.") {
+		t.Fatalf("status %d, out %q, errors %q", code, out, errs)
+	}
+	if got, err := m.vault.Get("east"); err != nil || got != (vault.Secret{User: "gw@vsphere.local", Password: password}) {
+		t.Errorf("the vault has %v, %v", got, err)
+	}
+	code, out, errs = m.run(t, "", nil, "unpair", "east")
+	if code != 0 || !strings.Contains(out, "east is forgotten") {
+		t.Errorf("unpair: status %d, out %q, errors %q", code, out, errs)
+	}
+	if code, _, errs := m.run(t, "", nil, "unpair", "east"); code != 1 || !strings.Contains(errs, "no vCenter is paired") {
+		t.Errorf("second unpair: status %d, errors %q", code, errs)
+	}
+}
+
+func TestACertificateThatIsNotAcceptedEndsThePairing(t *testing.T) {
+	m := start(t)
+	code, _, errs := m.run(t, "", []string{"SHA-256", "y"}, "pair", "east", "--url", m.vcenter)
+	if names, err := m.vault.Names(); code != 1 || !strings.Contains(errs, "was not accepted") || len(names) > 0 || err != nil {
+		t.Errorf("status %d, errors %q, accounts %q, %v", code, errs, names, err)
+	}
+}
+
+func TestPairWithoutAPerson(t *testing.T) {
+	m := start(t)
+	m.tty = filepath.Join(m.dir, "no-terminal")
+	code, _, errs := m.run(t, "", nil, "pair", "east", "--url", m.vcenter)
+	if code != 1 || !strings.Contains(errs, "or give --thumbprint") {
+		t.Errorf("nobody there: status %d, errors %q", code, errs)
+	}
+	cert, err := pair.NewClient(filepath.Join(m.dir, "agent.sock")).Look(t.Context(), m.vcenter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"pair", "east", "--url", m.vcenter, "--thumbprint", cert.Thumbprint, "--user", "gw@vsphere.local", "--control", "--clusters", "DC0_C0"}
+	if code, _, errs := m.run(t, "", nil, args...); code != 1 || !strings.Contains(errs, "or give its file") {
+		t.Errorf("no password: status %d, errors %q", code, errs)
+	}
+	if code, out, errs := m.run(t, password+"\n", nil, append(args, "--password-file", "-")...); code != 0 || !strings.Contains(out, "is paired") {
+		t.Errorf("password by standard input: status %d, out %q, errors %q", code, out, errs)
+	}
+	file := filepath.Join(m.dir, "password")
+	if err := os.WriteFile(file, []byte(password), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	code, _, errs = m.run(t, "", nil, "pair", "east", "--url", m.vcenter, "--thumbprint", cert.Thumbprint, "--user", "gw@vsphere.local", "--password-file", file, "--control=false", "--clusters=")
+	if text, err := os.ReadFile(pair.File(m.dir)); code != 0 || err != nil || !strings.Contains(errs, "others may read") || !strings.Contains(string(text), "control = false") || strings.Contains(string(text), "DC0_C0") {
+		t.Errorf("password by a file: status %d, errors %q, kept %s, %v", code, errs, text, err)
+	}
+}
+
+func TestWrongUsage(t *testing.T) {
+	m := start(t)
+	for says, args := range map[string][]string{
+		"give the vCenter a name":            {"pair", "--url", "vc"},
+		"--url is missing":                   {"pair", "east"},
+		"only one password":                  {"pair", "east", "--url", "vc", "--password-file", "-", "--control-password-file", "-"},
+		"which vCenter?":                     {"unpair"},
+		"unexpected argument":                {"pair", "east", "west"},
+		"want true or false":                 {"pair", "east", "--control=perhaps"},
+		"flag provided but not defined: -pa": {"pair", "east", "--password", "hush"},
+	} {
+		if code, _, errs := m.run(t, "", nil, args...); code != 2 || !strings.Contains(errs, says) {
+			t.Errorf("%q: status %d, errors %q, want %q", args, code, errs, says)
+		}
+	}
+}
+
+func TestVCentersAreListed(t *testing.T) {
+	m := start(t)
+	code, out, errs := m.run(t, "", nil, "vcenters")
+	lines := strings.Split(out, "\n")
+	if code != 0 || len(lines) != 4 || !strings.HasPrefix(strings.Join(strings.Fields(lines[1]), " "), "east ok 12 15 1m3") || !strings.HasPrefix(lines[2], "west  degraded") ||
+		strings.Contains(out, "\x1b") {
+		t.Errorf("status %d, errors %q, out\n%s", code, errs, out)
+	}
+	if code, out, _ := m.run(t, "", nil, "vcenters", "-o", "json"); code != 0 || !strings.Contains(out, `"name": "east"`) {
+		t.Errorf("status %d, out %s", code, out)
+	}
+}
+
+func TestStatusIsTheConsolesPage(t *testing.T) {
+	m := start(t)
+	code, out, errs := m.run(t, "", nil, "status") // this daemon has no status, which is told
+	if code != 1 || !strings.Contains(out, "/v1/status") {
+		t.Errorf("status %d, errors %q, out\n%s", code, errs, out)
+	}
+}
+
+func TestHelpHasTheGatewaysCommands(t *testing.T) {
+	var out bytes.Buffer
+	if code := cli.Main(program(&appliance{}), []string{"--help"}, nil, &out, nil); code != 0 {
+		t.Errorf("status %d", code)
+	}
+	for name := range (&appliance{}).commands() {
+		if !strings.Contains(out.String(), "\n  "+name+" ") {
+			t.Errorf("--help has no %q:\n%s", name, out.String())
+		}
+	}
+}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const maxLine = 4096 // bytes that a person may type
+
+// terminal is where a person is asked, also while standard input is a file.
+type terminal struct{ f *os.File }
+
+// openTerminal opens a terminal by its path. The caller closes it.
+func openTerminal(path string) (*terminal, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, fmt.Errorf("there is nobody to ask: %w", err)
+	}
+	return &terminal{f}, nil
+}
+
+func (t *terminal) Close() error { return t.f.Close() }
+
+// ask shows a question and reads a line, until ctx ends.
+func (t *terminal) ask(ctx context.Context, question string) (string, error) {
+	if _, err := io.WriteString(t.f, question); err != nil {
+		return "", err
+	}
+	if err := t.f.SetReadDeadline(time.Time{}); err != nil {
+		return "", err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = t.f.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	var line []byte
+	for b := make([]byte, 1); ; { // what follows the line is the next question's
+		n, err := t.f.Read(b)
+		switch {
+		case ctx.Err() != nil:
+			return "", ctx.Err()
+		case n == 0 && errors.Is(err, io.EOF):
+			return "", errors.New("the terminal was closed")
+		case err != nil:
+			return "", err
+		case b[0] == '\n':
+			return string(bytes.TrimSuffix(line, []byte("\r"))), nil
+		case len(line) == maxLine:
+			return "", fmt.Errorf("the line is longer than %d bytes", maxLine)
+		}
+		line = append(line, b[0])
+	}
+}
+
+// askSecret is ask without showing what is typed.
+func (t *terminal) askSecret(ctx context.Context, question string) (string, error) {
+	var line string
+	err := t.quietly(func() (err error) {
+		line, err = t.ask(ctx, question)
+		return err
+	})
+	_, _ = io.WriteString(t.f, "\n") // the one typed was not shown
+	return line, err
+}
+
+// quietly runs f while the terminal does not show what is typed.
+func (t *terminal) quietly(f func() error) (err error) {
+	raw, err := t.f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var old *unix.Termios
+	set := func(when uint, mode *unix.Termios) error {
+		var failed error
+		if err := raw.Control(func(fd uintptr) { failed = unix.IoctlSetTermios(int(fd), when, mode) }); err != nil {
+			return err
+		}
+		return failed
+	}
+	var failed error
+	if err := raw.Control(func(fd uintptr) { old, failed = unix.IoctlGetTermios(int(fd), unix.TCGETS) }); err != nil {
+		return err
+	}
+	if failed != nil {
+		return fmt.Errorf("this is no terminal: %w", failed)
+	}
+	hidden := *old
+	hidden.Lflag &^= unix.ECHO
+	if err := set(unix.TCSETSF, &hidden); err != nil { // forgets what was typed before the question
+		return err
+	}
+	defer func() { err = errors.Join(err, set(unix.TCSETSW, old)) }()
+	return f()
+}

@@ -1,0 +1,234 @@
+// Package pair makes vCenters known to the gateway. The daemon's side is
+// [Daemon]: it logs in to a vCenter whose certificate a person accepted, looks
+// which privileges the accounts lack, and keeps the accounts in the vault and the
+// rest in a file of its own, which the daemon's configuration is read from
+// besides /etc. [Client] asks the daemon for it over its socket.
+//
+// A name stays bound to the vCenter that was first paired under it, by the UUID
+// of its instance: whoever answers at the address with a new certificate that
+// somebody accepted is still refused if it is another one. A refused account is
+// not tried a second time, lest a directory lock it.
+package pair
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/openpf9/openpf9/gateway/firstboot/pairing"
+	"github.com/openpf9/openpf9/gateway/session"
+	"github.com/openpf9/openpf9/gateway/vault"
+	"github.com/openpf9/openpf9/internal/httpapi"
+)
+
+const (
+	lookLimit = 15 * time.Second
+	pairLimit = 100 * time.Second // for all that a pairing takes
+)
+
+// Options say what the daemon's side works with. StateDir and Vault must be given.
+type Options struct {
+	StateDir string // the daemon's, for [File]
+	Vault    *vault.Vault
+	// Configured returns the vCenters that the administrator's configuration
+	// has, whose accounts may be set but nothing else; nil: none.
+	Configured func() (map[string]VCenter, error)
+	// Reload lets the daemon read its configuration again; nil: nobody is told.
+	Reload func() error
+	Log    *slog.Logger // nil discards
+}
+
+// Daemon pairs. It implements [pairing.Pairer]. Make it with New.
+type Daemon struct {
+	o       Options
+	log     *slog.Logger
+	gate    chan struct{} // who pairs or unpairs holds its one place
+	refused refusals
+}
+
+// New returns the daemon's side of pairing. It reads nothing yet.
+func New(o Options) *Daemon {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Configured == nil {
+		o.Configured = func() (map[string]VCenter, error) { return nil, nil }
+	}
+	if o.Reload == nil {
+		o.Reload = func() error { return nil }
+	}
+	return &Daemon{o: o, log: o.Log, gate: make(chan struct{}, 1)}
+}
+
+// ControlAccount is the name in the vault of a vCenter's account for acting. If
+// there is none, the one under the vCenter's own name acts too.
+func ControlAccount(name string) string { return name + "/control" }
+
+// Look fetches the certificate of who answers at the address.
+func (d *Daemon) Look(ctx context.Context, address string) (pairing.Certificate, error) {
+	host, err := checkAddress(address)
+	if err != nil {
+		return pairing.Certificate{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookLimit)
+	defer cancel()
+	certs, err := session.Probe(ctx, host)
+	if err != nil {
+		return pairing.Certificate{}, &httpapi.Error{Status: http.StatusBadGateway, Message: err.Error()}
+	}
+	if len(certs) == 0 {
+		return pairing.Certificate{}, httpapi.Errorf(http.StatusBadGateway, "%s shows no certificate: is it a vCenter?", host)
+	}
+	c := certs[0]
+	return pairing.Certificate{Thumbprint: session.Fingerprint(c), Subject: c.Subject.String(), Issuer: c.Issuer.String(), NotAfter: c.NotAfter}, nil
+}
+
+// Pair makes a vCenter known, or gives one that is another account, address or
+// certificate.
+func (d *Daemon) Pair(ctx context.Context, r pairing.Request) (pairing.Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, pairLimit)
+	defer cancel()
+	leave, err := d.enter(ctx)
+	if err != nil {
+		return pairing.Result{}, err
+	}
+	defer leave()
+	b, err := d.book()
+	if err != nil {
+		return pairing.Result{}, err
+	}
+	name, want, seen, err := d.meet(ctx, b, r)
+	if err != nil {
+		return pairing.Result{}, err
+	}
+	if err := d.keep(b, name, want, r); err != nil {
+		return pairing.Result{}, err
+	}
+	d.log.Info("vCenter paired", "vcenter", name, "url", want.URL, "user", r.User, "control", want.Control,
+		"version", seen.product, "instance", seen.instance, "missing", len(seen.missing))
+	return pairing.Result{As: name, Name: seen.product, Instance: seen.instance, Missing: fold(seen.missing)}, d.reload(name, "paired")
+}
+
+// meet visits the vCenter and returns what is to be kept of it under which name.
+func (d *Daemon) meet(ctx context.Context, b *book, r pairing.Request) (name string, want VCenter, seen visit, err error) {
+	for {
+		if want, err = b.want(r); err != nil {
+			return "", want, seen, err
+		}
+		if seen, err = d.visit(ctx, r, want); err != nil {
+			return "", want, seen, err
+		}
+		if name, err = b.nameOf(r.Name, want.URL, seen.instance); err != nil {
+			return "", want, seen, err
+		}
+		want.InstanceUUID = seen.instance
+		if r.Name == name || b.byURL(want.URL) == name || !b.has(name) {
+			return name, want, seen, nil
+		}
+		r.Name = name // known by another address: what it was to have counts
+	}
+}
+
+// Unpair forgets a vCenter and its accounts.
+func (d *Daemon) Unpair(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, pairLimit)
+	defer cancel()
+	leave, err := d.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	b, err := d.book()
+	if err != nil {
+		return err
+	}
+	if _, there := b.paired[name]; !there {
+		if _, there := b.configured[name]; there {
+			return httpapi.Errorf(http.StatusConflict, "vCenter %s was not paired but is in the gateway's configuration: remove it there", name)
+		}
+		return httpapi.Errorf(http.StatusNotFound, "no vCenter is paired as %q; there are: %s", name, strings.Join(slices.Sorted(maps.Keys(b.paired)), ", "))
+	}
+	delete(b.paired, name)
+	if err := b.write(); err != nil {
+		return err
+	}
+	err = d.reload(name, "unpaired") // so that nobody asks for the accounts any more
+	if err = errors.Join(err, d.forget(name)); err == nil {
+		d.log.Info("vCenter unpaired", "vcenter", name)
+	}
+	return err
+}
+
+// forget deletes the accounts of a vCenter.
+func (d *Daemon) forget(name string) error {
+	return errors.Join(d.o.Vault.Delete(name), d.o.Vault.Delete(ControlAccount(name)))
+}
+
+// enter waits for the turn to change something.
+func (d *Daemon) enter(ctx context.Context) (leave func(), err error) {
+	select {
+	case d.gate <- struct{}{}:
+		return func() { <-d.gate }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("another pairing is under way: %w", ctx.Err())
+	}
+}
+
+func (d *Daemon) reload(name, done string) error {
+	if err := d.o.Reload(); err != nil {
+		return httpapi.Errorf(http.StatusConflict, "vCenter %s is %s, but the gateway does not take it up: %v", name, done, err)
+	}
+	return nil
+}
+
+// keep writes the accounts, then the vCenter, so that nobody finds one without the
+// others. If that fails, a new vCenter's accounts are taken back.
+func (d *Daemon) keep(b *book, name string, v VCenter, r pairing.Request) error {
+	known := b.has(name)
+	err := d.setAccounts(name, v.Control, r)
+	if _, fixed := b.configured[name]; err == nil && !fixed {
+		b.paired[name] = v
+		err = b.write()
+	}
+	if err != nil && !known {
+		err = errors.Join(err, d.forget(name))
+	}
+	return err
+}
+
+func (d *Daemon) setAccounts(name string, control bool, r pairing.Request) error {
+	if err := d.o.Vault.Set(name, vault.Secret{User: r.User, Password: r.Password}); err != nil {
+		return err
+	}
+	switch {
+	case !control:
+		return d.o.Vault.Delete(ControlAccount(name))
+	case r.ControlUser != "":
+		return d.o.Vault.Set(ControlAccount(name), vault.Secret{User: r.ControlUser, Password: r.ControlPassword})
+	}
+	return nil
+}
+
+// checkAddress reads "host[:port]", also as a URL, and returns it as it is kept.
+func checkAddress(address string) (string, error) {
+	text := strings.TrimSuffix(strings.TrimPrefix(address, "https://"), "/")
+	u, err := url.Parse("https://" + text)
+	if err != nil || u.Host != text || u.Hostname() == "" || u.User != nil {
+		return "", httpapi.Errorf(http.StatusBadRequest, "the address %q is not of the form host[:port] or https://host[:port]", address)
+	}
+	host := strings.ToLower(u.Host)
+	if name, port, err := net.SplitHostPort(host); err == nil && port == "443" {
+		if host = name; strings.Contains(name, ":") {
+			host = "[" + name + "]"
+		}
+	}
+	return host, nil
+}
