@@ -1,12 +1,17 @@
 // Package gateway is the appliance beside a customer's vCenters: agent/core with
-// the gateway's discovery modules and configuration. Without a vCenter it
-// connects and lists only itself.
+// what discovers them and what acts in them. Without a vCenter it connects and
+// lists only itself.
 package gateway
 
 import (
 	"context"
+	"net"
+	"path/filepath"
+	"sync"
 
 	"github.com/openpf9/openpf9/agent/core"
+	"github.com/openpf9/openpf9/gateway/actions"
+	actionlog "github.com/openpf9/openpf9/internal/actions"
 	"github.com/openpf9/openpf9/internal/discovery"
 	"github.com/openpf9/openpf9/internal/pki"
 	"github.com/openpf9/openpf9/internal/wire"
@@ -16,19 +21,62 @@ import (
 const Program = "pf9-gateway"
 
 // Gateway is the daemon. Make it with New.
-type Gateway struct{ core *core.Core }
+type Gateway struct {
+	core    *core.Core
+	sites   *sites
+	actions *actions.Executor
+}
 
 // New reads the configuration and opens the gateway's state.
 func New(file string) (*Gateway, error) {
-	c, err := core.New(core.Options{
+	first, err := LoadConfig(file)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{sites: &sites{byName: make(map[string]*site)}}
+	g.core, err = core.New(core.Options{
 		Program: Program, Kind: pki.KindGateway, Hypervisor: wire.HypervisorVMware,
 		Load: func() (core.Config, core.Configure, error) {
 			c, err := LoadConfig(file)
-			return c.Config, func(id wire.HostID) []discovery.Module { return modules(c, id) }, err
+			return c.Config, func(id wire.HostID) []discovery.Module {
+				return append(modules(c, id), g.sites.configure(c, id)...)
+			}, err
 		},
+		Services: map[string]func(context.Context, net.Listener) error{
+			wire.ServiceActions: func(ctx context.Context, l net.Listener) error {
+				return core.ServeHTTP(ctx, l, g.actions.Handler(), g.core.Log())
+			},
+		},
+		Routes: g.routes(),
 	})
-	return &Gateway{c}, err
+	if err != nil {
+		return nil, err
+	}
+	g.sites.log = g.core.Log()
+	g.actions, err = actions.New(actions.Options{
+		Resolve: g.sites.resolve, Lost: g.sites.lost, Scope: g.sites, Control: g.sites.controllable,
+		Journal: filepath.Join(first.StateDir, "actions"), Audit: g.audit, Log: g.core.Log(),
+	})
+	return g, err
+}
+
+// audit keeps a line of each action in the journal of the appliance.
+func (g *Gateway) audit(l actionlog.AuditLine) {
+	g.core.Log().Info("action", "by", l.By, "action", l.Action, "id", l.ID, "target", l.Target.ID, "name", l.Name, "state", l.State, "reason", l.Reason)
 }
 
 // Run is the daemon. It returns when ctx ends and everything has stopped.
-func (g *Gateway) Run(ctx context.Context) error { return g.core.Run(ctx) }
+func (g *Gateway) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := g.actions.Run(ctx); err != nil && ctx.Err() == nil {
+			g.core.Log().Error("actions have ended", "err", err)
+		}
+	})
+	err := g.core.Run(ctx)
+	cancel()
+	wg.Wait()
+	g.sites.close()
+	return err
+}

@@ -1,0 +1,48 @@
+package gateway
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+
+	"github.com/openpf9/openpf9/gateway/firstboot/status"
+	"github.com/openpf9/openpf9/internal/discovery"
+	"github.com/openpf9/openpf9/internal/httpapi"
+)
+
+// routes are what people on the appliance may ask besides the agent's API.
+func (g *Gateway) routes() []httpapi.Route {
+	return []httpapi.Route{{
+		Pattern: "GET /v1/vcenters", Summary: "The vCenters, and how they are.", Response: []status.VCenter{},
+		Do: func(w http.ResponseWriter, _ *http.Request) error {
+			return httpapi.WriteJSON(w, http.StatusOK, g.sites.status())
+		},
+	}}
+}
+
+// status tells how each vCenter is.
+func (s *sites) status() []status.VCenter {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	all := []status.VCenter{}
+	for _, name := range slices.Sorted(maps.Keys(s.byName)) {
+		st := s.byName[name]
+		seen, link := st.source.State(), st.looks.State()
+		v := status.VCenter{
+			Name: name, State: state(seen.OK), Since: link.Since, Counts: seen.Objects,
+			Changed: seen.Heard, Pinned: st.conf.Thumbprint.String(), ReadOnly: st.acts == nil,
+		}
+		if seen.Problem != nil {
+			v.Problem = seen.Problem.Error()
+		}
+		all = append(all, v)
+	}
+	return all
+}
+
+func state(ok bool) string {
+	if ok {
+		return discovery.OK
+	}
+	return discovery.Degraded
+}

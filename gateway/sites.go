@@ -1,0 +1,210 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/vmware/govmomi/vim25"
+	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/openpf9/openpf9/gateway/actions"
+	"github.com/openpf9/openpf9/gateway/session"
+	"github.com/openpf9/openpf9/gateway/vault"
+	"github.com/openpf9/openpf9/gateway/vcenter"
+	"github.com/openpf9/openpf9/internal/discovery"
+	"github.com/openpf9/openpf9/internal/wire"
+	"github.com/openpf9/openpf9/plugin"
+)
+
+// What of a vCenter's name in the vault tells the account that acts from the one
+// that looks; where there is none, the same account does both.
+const controlAccount = "/control"
+
+// A site is one vCenter as the gateway knows it.
+type site struct {
+	conf   VCenter
+	looks  *session.Session // for discovery
+	acts   *session.Session // for what the deployment unit has done; nil: it may do nothing
+	source *vcenter.Source
+}
+
+func (s *site) close() {
+	if s.acts != nil {
+		_ = s.acts.Close() // its time is bounded, and what fails is in the log
+	}
+	_ = s.looks.Close()
+}
+
+// sites are all vCenters. They are kept from one configuration to the next.
+type sites struct {
+	log   *slog.Logger
+	owner string // this gateway, to vCenter
+
+	mu     sync.RWMutex // guards the fields below
+	vault  *vault.Vault
+	byName map[string]*site
+}
+
+// configure makes the sites those of a configuration and returns their modules.
+// A site whose settings are as they were goes on untouched.
+func (s *sites) configure(c Config, id wire.HostID) []discovery.Module {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.owner = string(id)
+	if s.vault == nil {
+		v, err := vault.Open(vault.Options{Dir: filepath.Join(c.StateDir, "vault")})
+		if err != nil {
+			s.log.Error("the accounts of vCenters cannot be read", "err", err)
+		}
+		s.vault = v
+	}
+	for name, old := range s.byName {
+		if conf, ok := c.VCenters[name]; !ok || fmt.Sprint(conf) != fmt.Sprint(old.conf) {
+			old.close()
+			delete(s.byName, name)
+		}
+	}
+	var all []discovery.Module
+	for _, name := range slices.Sorted(maps.Keys(c.VCenters)) {
+		if s.byName[name] == nil {
+			made, err := s.open(name, c.VCenters[name])
+			if err != nil {
+				s.log.Error("a vCenter is left out", "vcenter", name, "err", err)
+				continue
+			}
+			s.byName[name] = made
+		}
+		st := s.byName[name]
+		all = append(all, discovery.Module{
+			Name: st.source.Module(), Kinds: vcenter.Kinds(), Source: st.source,
+			Interval: time.Minute, Timeout: 45 * time.Second, Config: fmt.Sprint(st.conf),
+		})
+	}
+	return all
+}
+
+// open makes what a vCenter needs. It connects to nothing.
+func (s *sites) open(name string, conf VCenter) (*site, error) {
+	o := session.Options{
+		Name: name, URL: conf.URL.String(), Pin: conf.Thumbprint.String(), Owner: s.owner, Log: s.log,
+		Account: func() (session.Account, error) { return s.account(name) },
+	}
+	if conf.CAFile != "" {
+		var err error
+		if o.CA, err = os.ReadFile(conf.CAFile); err != nil {
+			return nil, fmt.Errorf("ca_file: %w", err)
+		}
+	}
+	looks, err := session.New(o)
+	if err != nil {
+		return nil, err
+	}
+	st := &site{conf: conf, looks: looks}
+	st.source = vcenter.New(vcenter.Options{Name: name, Session: looks, Clusters: conf.Clusters, Log: s.log})
+	if conf.Control {
+		o.Name += controlAccount
+		o.Account = func() (session.Account, error) {
+			a, err := s.account(name + controlAccount)
+			if errors.Is(err, vault.ErrNoAccount) {
+				return s.account(name)
+			}
+			return a, err
+		}
+		if st.acts, err = session.New(o); err != nil {
+			return nil, err
+		}
+	}
+	return st, nil
+}
+
+func (s *sites) account(name string) (session.Account, error) {
+	s.mu.RLock()
+	v := s.vault
+	s.mu.RUnlock()
+	if v == nil {
+		return session.Account{}, errors.New("the accounts of vCenters cannot be read: see the log of the gateway's start")
+	}
+	secret, err := v.Get(name)
+	return session.Account{User: secret.User, Password: secret.Password}, err
+}
+
+// instance finds the site of a vCenter's instance UUID.
+func (s *sites) instance(uuid string) *site {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, st := range s.byName {
+		if uuid != "" && st.source.State().Instance == uuid {
+			return st
+		}
+	}
+	return nil
+}
+
+// resolve finds a VM that is to be acted on, and a client to do it with.
+func (s *sites) resolve(ctx context.Context, target plugin.Key) (*vim25.Client, types.ManagedObjectReference, error) {
+	uuid, ref, err := actions.ParseTarget(target)
+	if err != nil {
+		return nil, ref, err
+	}
+	st := s.instance(uuid)
+	switch {
+	case st == nil:
+		return nil, ref, fmt.Errorf("vCenter %s: %w", uuid, fs.ErrNotExist)
+	case st.acts == nil:
+		return nil, ref, fmt.Errorf("vCenter %s: control is not delegated: the customer sets control = true at the gateway", st.source.Module())
+	}
+	c, err := st.acts.Client(ctx)
+	return c, ref, err
+}
+
+// lost passes on that a client's session is gone.
+func (s *sites) lost(c *vim25.Client) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, st := range s.byName {
+		if st.acts != nil {
+			st.acts.Lost(c) // which knows its own
+		}
+	}
+}
+
+// Contains says whether an object belongs to the clusters that were delegated.
+func (s *sites) Contains(ref types.ManagedObjectReference) bool {
+	st := s.instance(ref.ServerGUID)
+	if st == nil || st.acts == nil {
+		return false
+	}
+	o, ok := st.source.Lookup(ref.Value)
+	return ok && o.Type == ref.Type && o.Listed
+}
+
+// controllable says why nothing may be done anywhere; nil: something may.
+func (s *sites) controllable() error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, st := range s.byName {
+		if st.acts != nil {
+			return nil
+		}
+	}
+	return errors.New("the customer has delegated no control: set control = true for a vCenter in the gateway's configuration")
+}
+
+// close ends all sessions.
+func (s *sites) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, st := range s.byName {
+		st.close()
+	}
+	clear(s.byName)
+}
