@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -43,6 +44,9 @@ type VCenter struct {
 	// InstanceUUID is what the server calls itself; empty: whatever it says. It
 	// tells another server at the same address.
 	InstanceUUID string `toml:"instance_uuid,omitempty"`
+	// Broker is where programs on this machine, such as nova-compute, reach
+	// this vCenter's broker: "127.0.0.1:8443". Empty: nowhere.
+	Broker string `toml:"broker"`
 }
 
 // URL is a vCenter server's address. It is no string, for which TOML would not
@@ -195,8 +199,17 @@ func (v VCenter) validate(name string) error {
 		return errors.New("thumbprint and ca_file: give one of them; a thumbprint says exactly which certificate is believed")
 	case v.CAFile != "" && !filepath.IsAbs(v.CAFile):
 		return fmt.Errorf("ca_file: %q: want a whole path", v.CAFile)
+	case v.Broker != "" && !v.Control:
+		return errors.New("broker: nothing may be done through it without control = true")
+	case v.Broker != "" && !isAddress(v.Broker):
+		return fmt.Errorf("broker: %q: want an address with a port, as 127.0.0.1:8443", v.Broker)
 	case slices.Contains(v.Clusters, ""):
 		return errors.New("clusters: a cluster has no name")
 	}
 	return nil
+}
+
+func isAddress(text string) bool {
+	host, port, err := net.SplitHostPort(text)
+	return err == nil && host != "" && port != ""
 }

@@ -46,6 +46,7 @@ func New(file string) (*Gateway, error) {
 			wire.ServiceActions: func(ctx context.Context, l net.Listener) error {
 				return core.ServeHTTP(ctx, l, g.actions.Handler(), g.core.Log())
 			},
+			wire.ServiceVCenter: g.sites.serveBrokers,
 		},
 		Routes: g.routes(),
 	})

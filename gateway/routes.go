@@ -6,18 +6,50 @@ import (
 	"slices"
 
 	"github.com/openpf9/openpf9/gateway/firstboot/status"
+	"github.com/openpf9/openpf9/gateway/vcproxy"
 	"github.com/openpf9/openpf9/internal/discovery"
 	"github.com/openpf9/openpf9/internal/httpapi"
 )
 
 // routes are what people on the appliance may ask besides the agent's API.
 func (g *Gateway) routes() []httpapi.Route {
-	return []httpapi.Route{{
-		Pattern: "GET /v1/vcenters", Summary: "The vCenters, and how they are.", Response: []status.VCenter{},
-		Do: func(w http.ResponseWriter, _ *http.Request) error {
-			return httpapi.WriteJSON(w, http.StatusOK, g.sites.status())
+	return []httpapi.Route{
+		{
+			Pattern: "GET /v1/vcenters", Summary: "The vCenters, and how they are.", Response: []status.VCenter{},
+			Do: func(w http.ResponseWriter, _ *http.Request) error {
+				return httpapi.WriteJSON(w, http.StatusOK, g.sites.status())
+			},
 		},
-	}}
+		{
+			Pattern: "PUT /v1/vcenters/{name}/control", Access: httpapi.Operator, Summary: "Switch control of a vCenter: open, read-only or off.",
+			Request: control{}, Do: g.setControl,
+		},
+	}
+}
+
+// control is how much of it the deployment unit has, in the words of
+// vcproxy.Mode.
+type control struct {
+	Mode vcproxy.Mode `json:"mode"`
+}
+
+func (g *Gateway) setControl(w http.ResponseWriter, r *http.Request) error {
+	var c control
+	if err := httpapi.ReadJSON(r, &c); err != nil {
+		return err
+	}
+	b := g.sites.brokerOf(r.PathValue("name"))
+	switch {
+	case b == nil:
+		return httpapi.Errorf(http.StatusNotFound, "there is no vCenter %.40q whose control is delegated", r.PathValue("name"))
+	case c.Mode != vcproxy.ModeOpen && c.Mode != vcproxy.ModeReadOnly && c.Mode != vcproxy.ModeOff:
+		return httpapi.Errorf(http.StatusBadRequest, "mode %.40q: want open, read-only or off", c.Mode)
+	}
+	if err := b.SetMode(r.Context(), c.Mode, "local API"); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
 }
 
 // status tells how each vCenter is.
@@ -30,7 +62,7 @@ func (s *sites) status() []status.VCenter {
 		seen, link := st.source.State(), st.looks.State()
 		v := status.VCenter{
 			Name: name, State: state(seen.OK), Since: link.Since, Counts: seen.Objects,
-			Changed: seen.Heard, Pinned: st.conf.Thumbprint.String(), ReadOnly: st.acts == nil,
+			Pinned: link.Fingerprint, ReadOnly: st.acts == nil || st.broker.Mode() != vcproxy.ModeOpen,
 		}
 		if seen.Problem != nil {
 			v.Problem = seen.Problem.Error()

@@ -20,6 +20,7 @@ import (
 	"github.com/openpf9/openpf9/gateway/session"
 	"github.com/openpf9/openpf9/gateway/vault"
 	"github.com/openpf9/openpf9/gateway/vcenter"
+	"github.com/openpf9/openpf9/gateway/vcproxy"
 	"github.com/openpf9/openpf9/internal/discovery"
 	"github.com/openpf9/openpf9/internal/wire"
 	"github.com/openpf9/openpf9/plugin"
@@ -35,9 +36,13 @@ type site struct {
 	looks  *session.Session // for discovery
 	acts   *session.Session // for what the deployment unit has done; nil: it may do nothing
 	source *vcenter.Source
+	broker *broker // before vCenter; nil without acts
 }
 
 func (s *site) close() {
+	if s.broker != nil {
+		s.broker.close()
+	}
 	if s.acts != nil {
 		_ = s.acts.Close() // its time is bounded, and what fails is in the log
 	}
@@ -50,6 +55,7 @@ type sites struct {
 	owner string // this gateway, to vCenter
 
 	mu     sync.RWMutex // guards the fields below
+	dir    string       // for state
 	vault  *vault.Vault
 	byName map[string]*site
 }
@@ -57,22 +63,11 @@ type sites struct {
 // configure makes the sites those of a configuration and returns their modules.
 // A site whose settings are as they were goes on untouched.
 func (s *sites) configure(c Config, id wire.HostID) []discovery.Module {
+	for _, old := range s.leave(c, id) {
+		old.close() // which talks to vCenter
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.owner = string(id)
-	if s.vault == nil {
-		v, err := vault.Open(vault.Options{Dir: filepath.Join(c.StateDir, "vault")})
-		if err != nil {
-			s.log.Error("the accounts of vCenters cannot be read", "err", err)
-		}
-		s.vault = v
-	}
-	for name, old := range s.byName {
-		if conf, ok := c.VCenters[name]; !ok || fmt.Sprint(conf) != fmt.Sprint(old.conf) {
-			old.close()
-			delete(s.byName, name)
-		}
-	}
 	var all []discovery.Module
 	for _, name := range slices.Sorted(maps.Keys(c.VCenters)) {
 		if s.byName[name] == nil {
@@ -90,6 +85,27 @@ func (s *sites) configure(c Config, id wire.HostID) []discovery.Module {
 		})
 	}
 	return all
+}
+
+// leave takes out and returns the sites that are not as a configuration says.
+func (s *sites) leave(c Config, id wire.HostID) (left []*site) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.owner, s.dir = string(id), c.StateDir
+	if s.vault == nil {
+		v, err := vault.Open(vault.Options{Dir: filepath.Join(s.dir, "vault")})
+		if err != nil {
+			s.log.Error("the accounts of vCenters cannot be read", "err", err)
+		}
+		s.vault = v
+	}
+	for name, old := range s.byName {
+		if conf, ok := c.VCenters[name]; !ok || fmt.Sprint(conf) != fmt.Sprint(old.conf) {
+			left = append(left, old)
+			delete(s.byName, name)
+		}
+	}
+	return left
 }
 
 // open makes what a vCenter needs. It connects to nothing.
@@ -119,7 +135,11 @@ func (s *sites) open(name string, conf VCenter) (*site, error) {
 			}
 			return a, err
 		}
-		if st.acts, err = session.New(o); err != nil {
+		if st.acts, err = session.New(o); err == nil {
+			st.broker, err = startBroker(name, conf, st.acts, st.source, filepath.Join(s.dir, "brokers"), s.log)
+		}
+		if err != nil {
+			st.close()
 			return nil, err
 		}
 	}
@@ -162,6 +182,9 @@ func (s *sites) resolve(ctx context.Context, target plugin.Key) (*vim25.Client, 
 	case st.acts == nil:
 		return nil, ref, fmt.Errorf("vCenter %s: control is not delegated: the customer sets control = true at the gateway", st.source.Module())
 	}
+	if mode := st.broker.Mode(); mode != vcproxy.ModeOpen {
+		return nil, ref, fmt.Errorf("vCenter %s: the customer has switched control to %s", st.source.Module(), mode)
+	}
 	c, err := st.acts.Client(ctx)
 	return c, ref, err
 }
@@ -192,19 +215,16 @@ func (s *sites) controllable() error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, st := range s.byName {
-		if st.acts != nil {
+		if st.acts != nil && st.broker.Mode() == vcproxy.ModeOpen {
 			return nil
 		}
 	}
-	return errors.New("the customer has delegated no control: set control = true for a vCenter in the gateway's configuration")
+	return errors.New("the customer has delegated no control, or has switched it off: see pf9-gateway vcenters on the appliance")
 }
 
 // close ends all sessions.
 func (s *sites) close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, st := range s.byName {
+	for _, st := range s.leave(Config{}, "") {
 		st.close()
 	}
-	clear(s.byName)
 }

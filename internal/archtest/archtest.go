@@ -65,11 +65,7 @@ var Owners = map[string][]string{
 	"github.com/vishvananda/netlink":     {"agent/network", "gateway/firstboot/netconf"},
 	"github.com/rivo/tview":              {"gateway/firstboot/console"},
 	"github.com/gdamore/tcell/v2":        {"gateway/firstboot/console"},
-<<<<<<< HEAD
-	"github.com/vmware/govmomi": {"gateway", "gateway/actions", "gateway/pair", "gateway/privilege", "gateway/session", "gateway/vcenter", "gateway/vcproxy", "internal/testvcenter", "internal/vcsim"},
-=======
-	"github.com/vmware/govmomi":          {"gateway", "gateway/actions", "gateway/session", "gateway/vcenter", "internal/testvcenter", "internal/vcsim"},
->>>>>>> 804d705 (gateway: vCenters are discovered, and acted on, by the daemon)
+	"github.com/vmware/govmomi":          {"gateway", "gateway/actions", "gateway/pair", "gateway/privilege", "gateway/session", "gateway/vcenter", "gateway/vcproxy", "internal/testvcenter", "internal/vcsim"},
 	"github.com/shirou/gopsutil/v3":      {"agent/storage", "agent/host"},
 	"github.com/coreos/go-systemd/v22":   {"internal/daemon"},
 	"github.com/pelletier/go-toml/v2":    {"internal/daemon", "internal/ctl"},

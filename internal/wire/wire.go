@@ -47,6 +47,9 @@ const (
 	// ActionOutcome a line, whenever it changes and every 15 s, up to the last,
 	// which has ended.
 	ServiceActions = "actions"
+	// ServiceVCenter is the broker before a gateway's vCenters: vSphere's own API.
+	// The host of a request is the vCenter's name on the gateway and ".vcenter".
+	ServiceVCenter = "vcenter"
 )
 
 // TunnelPath is where a DU accepts tunnels.

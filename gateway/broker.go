@@ -1,0 +1,167 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/openpf9/openpf9/gateway/session"
+	"github.com/openpf9/openpf9/gateway/vcenter"
+	"github.com/openpf9/openpf9/gateway/vcproxy"
+)
+
+const (
+	brokerUser  = "openstack" // of programs on this machine
+	headerLimit = 10 * time.Second
+	idleLimit   = 10 * time.Minute
+)
+
+// broker is the session broker before one vCenter while it is configured.
+type broker struct {
+	*vcproxy.Broker
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+}
+
+// startBroker runs the broker of a vCenter and, if it has one, its endpoint for
+// programs on this machine, until close. dir is for its files.
+func startBroker(name string, conf VCenter, acts *session.Session, source *vcenter.Source, dir string, log *slog.Logger) (*broker, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	o := vcproxy.Options{
+		Upstream: upstream(acts), Scope: delegation{source, vcproxy.Delegation{Inventory: known{source}}}, Hosts: known{source},
+		AuditFile: filepath.Join(dir, name+".audit"), SwitchFile: filepath.Join(dir, name+".switch"), Log: log.With("vcenter", name),
+	}
+	var local *endpoint
+	if conf.Broker != "" {
+		var err error
+		if local, err = newEndpoint(conf.Broker, filepath.Join(dir, name)); err != nil {
+			return nil, fmt.Errorf("broker: %w", err)
+		}
+		o.Authenticate = vcproxy.LocalSecret(brokerUser, local.secret)
+	}
+	made, err := vcproxy.New(o)
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	b := &broker{Broker: made, stop: stop}
+	b.wg.Go(func() { _ = made.Run(ctx) })
+	if local != nil {
+		b.wg.Go(func() {
+			if err := local.serve(ctx, made, log); err != nil && ctx.Err() == nil {
+				log.Error("the broker's endpoint is not there", "vcenter", name, "address", conf.Broker, "err", err)
+			}
+		})
+	}
+	return b, nil
+}
+
+// close ends all sessions of the broker.
+func (b *broker) close() {
+	b.stop()
+	b.wg.Wait()
+	_ = b.Broker.Close() // of the audit, whose failure its last record met too
+}
+
+// upstream is the broker's way to vCenter.
+func upstream(acts *session.Session) vcproxy.Upstream {
+	return vcproxy.Upstream{
+		URL: &url.URL{Scheme: acts.URL().Scheme, Host: acts.URL().Host}, Transport: acts.Transport(),
+		Login: func(ctx context.Context) (vcproxy.Login, error) {
+			l, err := acts.Login(ctx)
+			if err != nil {
+				return vcproxy.Login{}, err
+			}
+			return vcproxy.Login{
+				Cookies: []*http.Cookie{l.Cookie()},
+				Logout:  func(context.Context) error { l.Logout(); return nil },
+			}, nil
+		},
+	}
+}
+
+// delegation is what the customer delegated: the chosen clusters, with all that
+// belongs to them.
+type delegation struct {
+	source *vcenter.Source
+	vcproxy.Delegation
+}
+
+func (d delegation) Contains(ref vcproxy.Ref) bool {
+	o, ok := d.source.Lookup(ref.Value)
+	return ok && o.Type == ref.Type && o.Listed
+}
+
+// known is the live inventory as the broker asks for it.
+type known struct{ source *vcenter.Source }
+
+func (k known) Object(id string) (vcproxy.Object, bool) {
+	o, ok := k.source.Lookup(id)
+	return vcproxy.Object{Type: o.Type, Name: o.Name, Within: o.Within}, ok
+}
+
+func (k known) Named(name string) []vcproxy.Ref {
+	var refs []vcproxy.Ref
+	for _, o := range k.source.Named(name) {
+		refs = append(refs, vcproxy.Ref{Type: o.Type, Value: o.Moref})
+	}
+	return refs
+}
+
+func (k known) Host(name string) (vcproxy.Host, bool) {
+	h, ok := k.source.Host(name)
+	address := h.Name
+	if len(h.Addresses) > 0 {
+		address = h.Addresses[0] // the name need not resolve here
+	}
+	return vcproxy.Host{
+		Ref:     vcproxy.Ref{Type: "HostSystem", Value: h.Moref},
+		Address: net.JoinHostPort(address, "443"), Thumbprint: h.Thumbprint,
+	}, ok
+}
+
+// serveBrokers answers the deployment unit's side of the tunnel. Whose vCenter a
+// request is for says the first part of its host: "lab.vcenter".
+func (s *sites) serveBrokers(ctx context.Context, l net.Listener) error {
+	server := &http.Server{
+		ReadHeaderTimeout: headerLimit, IdleTimeout: idleLimit, MaxHeaderBytes: 16 << 10,
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
+			return vcproxy.WithClient(ctx, "deployment unit")
+		},
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			name, _, _ := strings.Cut(r.Host, ".")
+			b := s.brokerOf(name)
+			if b == nil {
+				http.Error(w, fmt.Sprintf("there is no vCenter %.40q here whose control is delegated", name), http.StatusNotFound)
+				return
+			}
+			b.ServeHTTP(w, r)
+		}),
+	}
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	if err := server.Serve(l); ctx.Err() == nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+func (s *sites) brokerOf(name string) *broker {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if st := s.byName[name]; st != nil {
+		return st.broker
+	}
+	return nil
+}
