@@ -48,8 +48,10 @@ func Start(o Options) (*Server, error) {
 	}, nil
 }
 
-// Close ends the server and removes the files of its datastores.
+// Close ends the server and removes the files of its datastores. It does not wait
+// for calls under way: the simulator holds one that waits for changes to its end,
+// also when nobody listens any more.
 func (s *Server) Close() {
-	s.server.Close()
+	_ = s.server.Config.Close() // listens no more, whatever it says
 	s.model.Remove()
 }
