@@ -11,8 +11,10 @@ import (
 
 	"github.com/openpf9/openpf9/agent/core"
 	"github.com/openpf9/openpf9/gateway/actions"
+	"github.com/openpf9/openpf9/gateway/pair"
 	actionlog "github.com/openpf9/openpf9/internal/actions"
 	"github.com/openpf9/openpf9/internal/discovery"
+	"github.com/openpf9/openpf9/internal/httpapi"
 	"github.com/openpf9/openpf9/internal/pki"
 	"github.com/openpf9/openpf9/internal/wire"
 )
@@ -24,6 +26,7 @@ const Program = "pf9-gateway"
 type Gateway struct {
 	core    *core.Core
 	sites   *sites
+	pairing *pair.Daemon
 	actions *actions.Executor
 }
 
@@ -33,7 +36,7 @@ func New(file string) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{sites: &sites{byName: make(map[string]*site)}}
+	g := &Gateway{}
 	g.core, err = core.New(core.Options{
 		Program: Program, Kind: pki.KindGateway, Hypervisor: wire.HypervisorVMware,
 		Load: func() (core.Config, core.Configure, error) {
@@ -46,17 +49,24 @@ func New(file string) (*Gateway, error) {
 			wire.ServiceActions: func(ctx context.Context, l net.Listener) error {
 				return core.ServeHTTP(ctx, l, g.actions.Handler(), g.core.Log())
 			},
-			wire.ServiceVCenter: g.sites.serveBrokers,
+			wire.ServiceVCenter: func(ctx context.Context, l net.Listener) error { return g.sites.serveBrokers(ctx, l) },
 		},
-		Routes: g.routes(),
+		Routes: func() []httpapi.Route { return append(g.routes(), g.pairing.Routes()...) },
 	})
 	if err != nil {
 		return nil, err
 	}
-	g.sites.log = g.core.Log()
+	log := g.core.Log()
+	if g.sites, err = newSites(first.StateDir, log); err != nil {
+		return nil, err
+	}
+	g.pairing = pair.New(pair.Options{
+		StateDir: first.StateDir, Vault: g.sites.vault, Log: log, Reload: g.core.Reload,
+		Configured: func() (map[string]pair.VCenter, error) { return Configured(file) },
+	})
 	g.actions, err = actions.New(actions.Options{
 		Resolve: g.sites.resolve, Lost: g.sites.lost, Scope: g.sites, Control: g.sites.controllable,
-		Journal: filepath.Join(first.StateDir, "actions"), Audit: g.audit, Log: g.core.Log(),
+		Journal: filepath.Join(first.StateDir, "actions.journal"), Audit: g.audit, Log: log,
 	})
 	return g, err
 }

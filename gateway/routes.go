@@ -21,31 +21,21 @@ func (g *Gateway) routes() []httpapi.Route {
 			},
 		},
 		{
-			Pattern: "PUT /v1/vcenters/{name}/control", Access: httpapi.Operator, Summary: "Switch control of a vCenter: open, read-only or off.",
-			Request: control{}, Do: g.setControl,
+			Pattern: "POST /v1/vcenters/{name}/control/{mode}", Access: httpapi.Operator,
+			Summary: "Switch how much the deployment unit may do in a vCenter: open, read-only or off.", Do: g.setControl,
 		},
 	}
 }
 
-// control is how much of it the deployment unit has, in the words of
-// vcproxy.Mode.
-type control struct {
-	Mode vcproxy.Mode `json:"mode"`
-}
-
 func (g *Gateway) setControl(w http.ResponseWriter, r *http.Request) error {
-	var c control
-	if err := httpapi.ReadJSON(r, &c); err != nil {
-		return err
-	}
-	b := g.sites.brokerOf(r.PathValue("name"))
+	b, mode := g.sites.brokerOf(r.PathValue("name")), vcproxy.Mode(r.PathValue("mode"))
 	switch {
 	case b == nil:
 		return httpapi.Errorf(http.StatusNotFound, "there is no vCenter %.40q whose control is delegated", r.PathValue("name"))
-	case c.Mode != vcproxy.ModeOpen && c.Mode != vcproxy.ModeReadOnly && c.Mode != vcproxy.ModeOff:
-		return httpapi.Errorf(http.StatusBadRequest, "mode %.40q: want open, read-only or off", c.Mode)
+	case mode != vcproxy.ModeOpen && mode != vcproxy.ModeReadOnly && mode != vcproxy.ModeOff:
+		return httpapi.Errorf(http.StatusBadRequest, "mode %.40q: want open, read-only or off", mode)
 	}
-	if err := b.SetMode(r.Context(), c.Mode, "local API"); err != nil {
+	if err := b.SetMode(r.Context(), mode, "local API"); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -62,7 +52,10 @@ func (s *sites) status() []status.VCenter {
 		seen, link := st.source.State(), st.looks.State()
 		v := status.VCenter{
 			Name: name, State: state(seen.OK), Since: link.Since, Counts: seen.Objects,
-			Pinned: link.Fingerprint, ReadOnly: st.acts == nil || st.broker.Mode() != vcproxy.ModeOpen,
+			Pinned: link.Fingerprint,
+		}
+		if st.broker != nil {
+			v.Control = string(st.broker.Mode())
 		}
 		if seen.Problem != nil {
 			v.Problem = seen.Problem.Error()

@@ -17,6 +17,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/openpf9/openpf9/gateway/actions"
+	"github.com/openpf9/openpf9/gateway/pair"
 	"github.com/openpf9/openpf9/gateway/session"
 	"github.com/openpf9/openpf9/gateway/vault"
 	"github.com/openpf9/openpf9/gateway/vcenter"
@@ -25,10 +26,6 @@ import (
 	"github.com/openpf9/openpf9/internal/wire"
 	"github.com/openpf9/openpf9/plugin"
 )
-
-// What of a vCenter's name in the vault tells the account that acts from the one
-// that looks; where there is none, the same account does both.
-const controlAccount = "/control"
 
 // A site is one vCenter as the gateway knows it.
 type site struct {
@@ -52,18 +49,22 @@ func (s *site) close() {
 // sites are all vCenters. They are kept from one configuration to the next.
 type sites struct {
 	log   *slog.Logger
-	owner string // this gateway, to vCenter
+	dir   string // for state
+	vault *vault.Vault
 
-	mu     sync.RWMutex // guards the fields below
-	dir    string       // for state
-	vault  *vault.Vault
-	byName map[string]*site
+	mu     sync.RWMutex     // guards the field below
+	byName map[string]*site // by name in the configuration
+}
+
+func newSites(dir string, log *slog.Logger) (*sites, error) {
+	v, err := vault.Open(vault.Options{Dir: filepath.Join(dir, "vault")})
+	return &sites{log: log, dir: dir, vault: v, byName: make(map[string]*site)}, err
 }
 
 // configure makes the sites those of a configuration and returns their modules.
 // A site whose settings are as they were goes on untouched.
 func (s *sites) configure(c Config, id wire.HostID) []discovery.Module {
-	for _, old := range s.leave(c, id) {
+	for _, old := range s.leave(c) {
 		old.close() // which talks to vCenter
 	}
 	s.mu.Lock()
@@ -71,7 +72,7 @@ func (s *sites) configure(c Config, id wire.HostID) []discovery.Module {
 	var all []discovery.Module
 	for _, name := range slices.Sorted(maps.Keys(c.VCenters)) {
 		if s.byName[name] == nil {
-			made, err := s.open(name, c.VCenters[name])
+			made, err := s.open(name, c.VCenters[name], id)
 			if err != nil {
 				s.log.Error("a vCenter is left out", "vcenter", name, "err", err)
 				continue
@@ -88,17 +89,9 @@ func (s *sites) configure(c Config, id wire.HostID) []discovery.Module {
 }
 
 // leave takes out and returns the sites that are not as a configuration says.
-func (s *sites) leave(c Config, id wire.HostID) (left []*site) {
+func (s *sites) leave(c Config) (left []*site) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.owner, s.dir = string(id), c.StateDir
-	if s.vault == nil {
-		v, err := vault.Open(vault.Options{Dir: filepath.Join(s.dir, "vault")})
-		if err != nil {
-			s.log.Error("the accounts of vCenters cannot be read", "err", err)
-		}
-		s.vault = v
-	}
 	for name, old := range s.byName {
 		if conf, ok := c.VCenters[name]; !ok || fmt.Sprint(conf) != fmt.Sprint(old.conf) {
 			left = append(left, old)
@@ -109,9 +102,9 @@ func (s *sites) leave(c Config, id wire.HostID) (left []*site) {
 }
 
 // open makes what a vCenter needs. It connects to nothing.
-func (s *sites) open(name string, conf VCenter) (*site, error) {
+func (s *sites) open(name string, conf VCenter, id wire.HostID) (*site, error) {
 	o := session.Options{
-		Name: name, URL: conf.URL.String(), Pin: conf.Thumbprint.String(), Owner: s.owner, Log: s.log,
+		Name: name, URL: conf.URL.String(), Pin: conf.Thumbprint.String(), Owner: string(id), Log: s.log,
 		Account: func() (session.Account, error) { return s.account(name) },
 	}
 	if conf.CAFile != "" {
@@ -125,13 +118,13 @@ func (s *sites) open(name string, conf VCenter) (*site, error) {
 		return nil, err
 	}
 	st := &site{conf: conf, looks: looks}
-	st.source = vcenter.New(vcenter.Options{Name: name, Session: looks, Clusters: conf.Clusters, Log: s.log})
+	st.source = vcenter.New(vcenter.Options{Name: name, Session: looks, Clusters: conf.Clusters, InstanceUUID: conf.InstanceUUID, Log: s.log})
 	if conf.Control {
-		o.Name += controlAccount
+		o.Name = pair.ControlAccount(name)
 		o.Account = func() (session.Account, error) {
-			a, err := s.account(name + controlAccount)
+			a, err := s.account(pair.ControlAccount(name))
 			if errors.Is(err, vault.ErrNoAccount) {
-				return s.account(name)
+				return s.account(name) // which then does both
 			}
 			return a, err
 		}
@@ -147,13 +140,7 @@ func (s *sites) open(name string, conf VCenter) (*site, error) {
 }
 
 func (s *sites) account(name string) (session.Account, error) {
-	s.mu.RLock()
-	v := s.vault
-	s.mu.RUnlock()
-	if v == nil {
-		return session.Account{}, errors.New("the accounts of vCenters cannot be read: see the log of the gateway's start")
-	}
-	secret, err := v.Get(name)
+	secret, err := s.vault.Get(name)
 	return session.Account{User: secret.User, Password: secret.Password}, err
 }
 
@@ -224,7 +211,7 @@ func (s *sites) controllable() error {
 
 // close ends all sessions.
 func (s *sites) close() {
-	for _, st := range s.leave(Config{}, "") {
+	for _, st := range s.leave(Config{}) {
 		st.close()
 	}
 }

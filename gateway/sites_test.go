@@ -56,7 +56,10 @@ func lab(t *testing.T, change func(*VCenter)) (*sites, Config) {
 	}
 	change(&conf)
 	c.VCenters = map[string]VCenter{"lab": conf}
-	s := &sites{log: slog.New(slog.DiscardHandler), byName: make(map[string]*site)}
+	s, err := newSites(c.StateDir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
 	modules := s.configure(c, "8a6e0804-2bd0-4672-b79d-d97027f9071a")
 	if len(modules) != 1 || modules[0].Name != "vcenter-lab" {
 		t.Fatalf("modules %+v", modules)
@@ -149,7 +152,7 @@ func TestBrokerOnTheAppliance(t *testing.T) {
 	if _, err := inside.PowerOn(ctx); err == nil {
 		t.Error("the broker powers on a VM while control is switched to read-only")
 	}
-	if _, _, err := s.resolve(ctx, key); err == nil || s.controllable() == nil || !s.status()[0].ReadOnly {
+	if _, _, err := s.resolve(ctx, key); err == nil || s.controllable() == nil || s.status()[0].Control != "read-only" {
 		t.Errorf("actions go on while control is switched to read-only: %v", err)
 	}
 

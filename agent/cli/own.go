@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/http"
 	"slices"
 
 	"github.com/openpf9/openpf9/agent/core"
@@ -58,6 +59,15 @@ func (c *Call) Load() (core.Config, error) { return c.c.load() }
 // Fetch asks the running daemon for a path of its API.
 func (c *Call) Fetch(ctx context.Context, path string, out any) error {
 	return c.c.fetch(ctx, path, out)
+}
+
+// Post has the running daemon do what a path of its API stands for.
+func (c *Call) Post(ctx context.Context, path string) error {
+	resp, err := c.c.ask(ctx, http.MethodPost, path)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
 }
 
 // Table writes rows in columns, clean of what a terminal would obey; the first

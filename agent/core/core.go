@@ -53,8 +53,9 @@ type Options struct {
 	// Services are what the deployment unit may dial besides the agent's API, by
 	// name. Each answers its listener until ctx ends; see [ServeHTTP].
 	Services map[string]func(ctx context.Context, l net.Listener) error
-	// Routes are more of the local API, for this machine only.
-	Routes []httpapi.Route
+	// Routes returns more of the local API, for this machine only. It is asked
+	// when the daemon runs.
+	Routes func() []httpapi.Route
 }
 
 // Configure puts in force what a configuration says besides [Config] and returns
@@ -89,6 +90,9 @@ type Core struct {
 
 // New reads the configuration and opens the daemon's state.
 func New(o Options) (*Core, error) {
+	if o.Routes == nil {
+		o.Routes = func() []httpapi.Route { return nil }
+	}
 	conf, configure, err := o.Load()
 	if err != nil {
 		return nil, err
@@ -222,7 +226,7 @@ func (c *Core) api() *localapi.Agent {
 			}
 			return c.identity.Certificate().NotAfter
 		},
-		Stats: c.o.Stats, Routes: c.o.Routes,
+		Stats: c.o.Stats, Routes: c.o.Routes(),
 	}
 }
 

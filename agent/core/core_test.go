@@ -242,10 +242,12 @@ func TestADaemonsOwnParts(t *testing.T) {
 			}
 		},
 	}
-	m.opt.Routes = []httpapi.Route{{
-		Pattern: "GET /v1/own", Access: httpapi.Reader, Summary: "The daemon's own.", Response: "",
-		Do: func(w http.ResponseWriter, _ *http.Request) error { return httpapi.WriteJSON(w, http.StatusOK, "mine") },
-	}}
+	m.opt.Routes = func() []httpapi.Route {
+		return []httpapi.Route{{
+			Pattern: "GET /v1/own", Access: httpapi.Reader, Summary: "The daemon's own.", Response: "",
+			Do: func(w http.ResponseWriter, _ *http.Request) error { return httpapi.WriteJSON(w, http.StatusOK, "mine") },
+		}}
+	}
 	m.enroll(u, pki.KindGateway)
 	m.start()
 	hello, session := next(t, u.hellos), next(t, u.sessions)

@@ -31,6 +31,7 @@ func (a *appliance) commands() map[string]cli.Command {
 		"pair":      {Usage: pairUsage, Run: a.pairCommand},
 		"unpair":    {Run: a.unpairCommand},
 		"vcenters":  {Run: vcentersCommand},
+		"control":   {Run: controlCommand},
 		"firstboot": {Usage: applianceUsage, Run: a.bootCommand},
 		"console":   {Run: a.consoleCommand},
 		"status":    {Run: a.statusCommand},

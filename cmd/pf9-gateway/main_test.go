@@ -83,7 +83,7 @@ func (m *machine) startDaemon(t *testing.T) {
 	routes := append(pair.New(pair.Options{StateDir: m.dir, Vault: m.vault}).Routes(), httpapi.Route{
 		Pattern: "GET /v1/vcenters", Do: func(w http.ResponseWriter, _ *http.Request) error {
 			return httpapi.WriteJSON(w, http.StatusOK, []status.VCenter{
-				{Name: "west", State: "degraded", Problem: "no route\x1b[2J", ReadOnly: true},
+				{Name: "west", State: "degraded", Problem: "no route\x1b[2J", Control: "off"},
 				{Name: "east", State: "ok", Since: time.Now().Add(-90 * time.Second), Counts: map[string]int{"compute.vm": 12, "compute.host": 3}},
 			})
 		},
@@ -170,7 +170,7 @@ func TestPairAsksForWhatIsNotGiven(t *testing.T) {
 	if code != 0 || !strings.Contains(out, "east is paired: VMware vCenter Server") || !strings.Contains(out, "No privilege is missing.") {
 		t.Fatalf("status %d, out %q, errors %q", code, out, errs)
 	}
-	if got, err := m.vault.Get("east"); err != nil || got != (vault.Secret{User: "gw@vsphere.local", Password: password}) {
+	if got, err := m.vault.Get("east"); err != nil || got.User != "gw@vsphere.local" || got.Password != password {
 		t.Errorf("the vault has %v, %v", got, err)
 	}
 	code, out, errs = m.run(t, "", nil, "unpair", "east")

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -27,6 +28,8 @@ const pairUsage = `  pair NAME --url URL     make a vCenter known, or give it an
                           and the password asked for or read from a file
   unpair NAME             forget a vCenter and its accounts
   vcenters                the vCenters and how they are
+  control NAME [MODE]     show or switch how much the deployment unit may do in a
+                          vCenter where it may act: open, read-only or off, at once
 `
 
 // pairFlags are what pair is told.
@@ -152,6 +155,32 @@ func (a *appliance) unpairCommand(ctx context.Context, c *cli.Call) error {
 	return err
 }
 
+// controlCommand shows or switches control of a vCenter.
+func controlCommand(ctx context.Context, c *cli.Call) error {
+	args, err := c.Parse(2, "NAME [open|read-only|off]", nil)
+	switch {
+	case err != nil:
+		return err
+	case len(args) == 0:
+		return c.Usage("which vCenter? pf9-gateway vcenters lists them")
+	case len(args) == 2:
+		if err := c.Post(ctx, "/v1/vcenters/"+url.PathEscape(args[0])+"/control/"+url.PathEscape(args[1])); err != nil {
+			return err
+		}
+	}
+	var list []status.VCenter
+	if err := c.Fetch(ctx, "/v1/vcenters", &list); err != nil {
+		return err
+	}
+	for _, v := range list {
+		if v.Name == args[0] {
+			_, err := fmt.Fprintln(c.Out, cmp.Or(v.Control, "none: control is not delegated; pf9-gateway pair --control delegates it"))
+			return err
+		}
+	}
+	return fmt.Errorf("there is no vCenter %q; pf9-gateway vcenters lists them", args[0])
+}
+
 // vcentersCommand lists the vCenters.
 func vcentersCommand(ctx context.Context, c *cli.Call) error {
 	var format string
@@ -168,15 +197,12 @@ func vcentersCommand(ctx context.Context, c *cli.Call) error {
 	}
 	rows := [][]string{{"NAME", "STATE", "VMS", "OBJECTS", "SESSION", "CONTROL", "PROBLEM"}}
 	for _, v := range list {
-		total, session, control := 0, "none", "on"
+		total, session, control := 0, "none", cmp.Or(v.Control, "none")
 		for _, n := range v.Counts {
 			total += n
 		}
 		if !v.Since.IsZero() {
 			session = time.Since(v.Since).Round(time.Second).String()
-		}
-		if v.ReadOnly {
-			control = "off"
 		}
 		rows = append(rows, []string{v.Name, v.State, fmt.Sprint(v.Counts[inventory.KindVM]), fmt.Sprint(total), session, control, v.Problem})
 	}

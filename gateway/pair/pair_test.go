@@ -182,7 +182,7 @@ func TestAPairingIsKept(t *testing.T) {
 	if info, err := os.Stat(pair.File(s.dir)); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the file's mode is %v, %v", info.Mode(), err)
 	}
-	if got, err := s.vault.Get("east"); err != nil || got != (vault.Secret{User: r.User, Password: r.Password}) {
+	if got, err := s.vault.Get("east"); err != nil || got.User != r.User || got.Password != r.Password {
 		t.Errorf("the vault has %v, %v", got, err)
 	}
 	if got := v.took(); len(got) != 1 || s.reloads != 1 {

@@ -37,14 +37,16 @@ const (
 // without that route is asked for its sources: those whose names begin with
 // "vcenter" are shown.
 type VCenter struct {
-	Name     string         `json:"name"`
-	State    string         `json:"state"` // as of a source: "ok", "degraded", ...
-	Problem  string         `json:"problem,omitempty"`
-	Since    time.Time      `json:"session_since,omitzero"` // of the session; zero: none
-	Counts   map[string]int `json:"counts,omitempty"`       // objects by kind
-	Changed  time.Time      `json:"changed,omitzero"`       // when something last changed
-	Pinned   string         `json:"thumbprint,omitempty"`   // of the certificate that is trusted
-	ReadOnly bool           `json:"read_only,omitempty"`    // control is switched off here
+	Name    string         `json:"name"`
+	State   string         `json:"state"` // as of a source: "ok", "degraded", ...
+	Problem string         `json:"problem,omitempty"`
+	Since   time.Time      `json:"session_since,omitzero"` // of the session; zero: none
+	Counts  map[string]int `json:"counts,omitempty"`       // objects by kind
+	Changed time.Time      `json:"changed,omitzero"`       // when something last changed
+	Pinned  string         `json:"thumbprint,omitempty"`   // of the certificate that is trusted
+	// Control is how much the deployment unit may do there: "open", "read-only" or
+	// "off"; empty: nothing, for control is not delegated.
+	Control string `json:"control,omitempty"`
 }
 
 // Options say where to look.

@@ -118,8 +118,8 @@ func (r Report) vcenters(p *page) {
 		if !v.Changed.IsZero() {
 			text += ", last change " + ago(r.At, v.Changed) + " ago"
 		}
-		if v.ReadOnly {
-			text += ", read only"
+		if v.Control != "" {
+			text += ", control " + v.Control
 		}
 		p.line("vCenter", v.Name+": "+text)
 		if v.Pinned != "" {
