@@ -1,6 +1,7 @@
-// Command pf9-demo runs a control plane and a host agent for this machine in a
-// temporary directory, shows what is discovered and follows changes, until it
-// is interrupted. It leaves nothing behind.
+// Command pf9-demo runs a control plane, a host agent for this machine and a
+// gateway beside a simulated vCenter in a temporary directory, shows what is
+// discovered and follows changes, until it is interrupted. It leaves nothing
+// behind.
 //
 // DEMO_LIBVIRT says whose VMs: "user" starts a private libvirtd with an emulated
 // guest, "none" does without, and by default it is the system's, which the demo
@@ -25,6 +26,7 @@ import (
 	"github.com/openpf9/openpf9/internal/api"
 	"github.com/openpf9/openpf9/internal/client"
 	"github.com/openpf9/openpf9/internal/sandbox"
+	"github.com/openpf9/openpf9/internal/wire"
 	"github.com/openpf9/openpf9/plugin/inventory"
 )
 
@@ -74,11 +76,15 @@ func demo(ctx context.Context, once bool) (err error) {
 	if err != nil {
 		return err
 	}
+	gateway, err := startVCenter(ctx, box, cp)
+	if err != nil {
+		return err
+	}
 	if err := waitForInventory(ctx, cp.Client, guest); err != nil {
 		return err
 	}
 	flags := []string{"--url", cp.URL, "--token-file", filepath.Join(cp.State, "admin.token"), "--ca-file", cp.CAFile}
-	for _, line := range []string{"host list", "vm list", "network list", "storage list"} {
+	for _, line := range []string{"host list", "vm list", "get cluster", "get datastore", "network list", "storage list"} {
 		fmt.Printf("\n$ pf9ctl %s\n", line)
 		show := exec.CommandContext(ctx, programs.Ctl, append(strings.Fields(line), flags...)...)
 		show.Stdout, show.Stderr = os.Stdout, os.Stderr
@@ -91,8 +97,9 @@ func demo(ctx context.Context, once bool) (err error) {
 	if once {
 		return nil
 	}
-	fmt.Print("\nChanges follow: start a VM, add an address. Ctrl-C ends and removes everything.\n\n")
-	return follow(ctx, cp, agent)
+	fmt.Printf("beside vCenter %s vcenters --config %s\n", programs.Gateway, gateway.Config)
+	fmt.Printf("\nChanges follow: start a VM, add an address, or, in another terminal,\n  %s vm stop --force DC0_C0_RP0_VM0 %s\nCtrl-C ends and removes everything.\n\n", programs.Ctl, strings.Join(flags, " "))
+	return follow(ctx, cp, agent, gateway)
 }
 
 // waitForInventory waits until every module has listed once, or said why not.
@@ -119,25 +126,41 @@ func whole(ctx context.Context, c *client.Client, guest bool) error {
 	if err != nil {
 		return err
 	}
-	if len(hosts) != 1 || !hosts[0].Connected || len(hosts[0].Sources) == 0 {
-		return errors.New("the host has not reported")
+	if len(hosts) != 2 {
+		return errors.New("a host or the gateway has not reported")
 	}
-	for _, s := range hosts[0].Sources {
-		if s.State == "starting" {
-			return fmt.Errorf("the module %s is still starting", s.Name)
+	for _, h := range hosts {
+		if !h.Connected || len(h.Sources) == 0 {
+			return fmt.Errorf("%s has not reported", h.Hostname)
 		}
-	}
-	if hosts[0].Counts[inventory.KindLink] == 0 || guest && hosts[0].Counts[inventory.KindVM] == 0 {
-		return errors.New("what must be there is not yet")
+		for _, s := range h.Sources {
+			if s.State == "starting" {
+				return fmt.Errorf("the module %s of %s is still starting", s.Name, h.Hostname)
+			}
+		}
+		if missing(h, guest) {
+			return fmt.Errorf("what %s must have is not there yet", h.Hostname)
+		}
 	}
 	return nil
 }
 
+func missing(h api.Host, guest bool) bool {
+	if h.Hypervisor == wire.HypervisorVMware {
+		return h.Counts[inventory.KindVM] == 0 || h.Counts[inventory.KindCluster] == 0
+	}
+	return h.Counts[inventory.KindLink] == 0 || guest && h.Counts[inventory.KindVM] == 0
+}
+
 // follow prints changes until ctx ends or a program does.
-func follow(ctx context.Context, cp *sandbox.ControlPlane, agent *sandbox.Agent) error {
+func follow(ctx context.Context, cp *sandbox.ControlPlane, agents ...*sandbox.Agent) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	for _, p := range []*sandbox.Process{cp.Process, agent.Process} {
+	programs := []*sandbox.Process{cp.Process}
+	for _, a := range agents {
+		programs = append(programs, a.Process)
+	}
+	for _, p := range programs {
 		go func() { // ends with the program, which the box ends
 			<-p.Done()
 			cancel(fmt.Errorf("%s has ended:\n%s", p.Name, p.Tail()))
