@@ -84,7 +84,7 @@ func demo(ctx context.Context, once bool) (err error) {
 		return err
 	}
 	flags := []string{"--url", cp.URL, "--token-file", filepath.Join(cp.State, "admin.token"), "--ca-file", cp.CAFile}
-	for _, line := range []string{"host list", "vm list", "get cluster", "get datastore", "network list", "storage list"} {
+	for _, line := range []string{"host list", "vm list", "get cluster", "network list", "storage list"} {
 		fmt.Printf("\n$ pf9ctl %s\n", line)
 		show := exec.CommandContext(ctx, programs.Ctl, append(strings.Fields(line), flags...)...)
 		show.Stdout, show.Stderr = os.Stdout, os.Stderr

@@ -26,6 +26,7 @@ func deploymentUnit(t *testing.T) (url, ca, token string) {
 		"GET /api/v1/resources/storage.filesystem":   api.Resources{},
 		"GET /api/v1/resources/storage.pool":         api.Resources{},
 		"GET /api/v1/resources/storage.volume_group": api.Resources{},
+		"GET /api/v1/resources/vsphere.datastore":    api.Resources{},
 		"GET /api/v1/kinds": api.Kinds{Items: []api.Kind{
 			{Kind: "com.acme.lun", Resources: 2, Hosts: 1, Invalid: 1, Version: 2, Columns: lunColumns, SchemaBytes: 4, Declarations: []api.Declaration{{Version: 2, Hosts: 1, Modules: []string{"acme"}, Checked: true, Problem: "a bad\x1b column"}}},
 			{Kind: "com.acme.tape"},

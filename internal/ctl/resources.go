@@ -91,15 +91,15 @@ func (a *app) vmCommand() *cobra.Command {
 }
 
 func (a *app) networkCommand() *cobra.Command {
-	c := &cobra.Command{Use: "list", Short: "List links, bridges and virtual networks", Args: exactly()}
+	c := &cobra.Command{Use: "list", Short: "List links, bridges, virtual networks and port groups", Args: exactly()}
 	return group("network", "Networks of the hosts",
-		a.resourceCommand(c, networkTable, inventory.KindLink, inventory.KindOVSBridge, inventory.KindNetwork))
+		a.resourceCommand(c, networkTable, inventory.KindLink, inventory.KindOVSBridge, inventory.KindNetwork, inventory.KindPortGroup))
 }
 
 func (a *app) storageCommand() *cobra.Command {
-	c := &cobra.Command{Use: "list", Short: "List pools, file systems and volume groups", Args: exactly()}
+	c := &cobra.Command{Use: "list", Short: "List pools, file systems, volume groups and datastores", Args: exactly()}
 	return group("storage", "Storage of the hosts",
-		a.resourceCommand(c, storageTable, inventory.KindPool, inventory.KindFilesystem, inventory.KindVolumeGroup))
+		a.resourceCommand(c, storageTable, inventory.KindPool, inventory.KindFilesystem, inventory.KindVolumeGroup, inventory.KindDatastore))
 }
 
 // state is a resource's, marked if it is what was known last, or does not fit
@@ -143,6 +143,10 @@ func networkTable(all []api.Resource) table {
 	t := table{head: []string{"HOST", "NAME", "KIND", "STATE", "ADDRESSES", "MASTER", "MAC", "MTU", "ID"}, wide: 5}
 	for _, r := range all {
 		kind := strings.TrimPrefix(r.Kind, "net.")
+		if r.Kind == inventory.KindPortGroup {
+			t.add(r.Hostname, r.Name, "port group", state(r), "", spec[inventory.PortGroup](r).Switch, "", "", r.ID)
+			continue
+		}
 		if r.Kind != inventory.KindLink {
 			t.add(r.Hostname, r.Name, kind, state(r), "", "", "", "", r.ID)
 			continue
@@ -168,6 +172,9 @@ func storageTable(all []api.Resource) table {
 		case inventory.KindFilesystem:
 			f := spec[inventory.Filesystem](r)
 			t.add(r.Hostname, r.Name, kind, f.Type, state(r), kindtable.Size(f.TotalBytes), kindtable.Size(f.AvailableBytes), strings.Join(f.Mounts, ","), r.ID)
+		case inventory.KindDatastore:
+			d := spec[inventory.Datastore](r)
+			t.add(r.Hostname, r.Name, "datastore", d.Type, state(r), kindtable.Size(d.CapacityBytes), kindtable.Size(d.FreeBytes), d.Path, r.ID)
 		default:
 			g := spec[inventory.VolumeGroup](r)
 			t.add(r.Hostname, r.Name, kind, "lvm", state(r), kindtable.Size(g.SizeBytes), kindtable.Size(g.FreeBytes), strings.Join(g.PhysicalVolumes, ","), r.ID)
