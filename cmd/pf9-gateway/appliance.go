@@ -28,13 +28,14 @@ type appliance struct{ terminal string }
 // commands are those that only the gateway has.
 func (a *appliance) commands() map[string]cli.Command {
 	return map[string]cli.Command{
-		"pair":      {Usage: pairUsage, Run: a.pairCommand},
-		"unpair":    {Run: a.unpairCommand},
-		"vcenters":  {Run: vcentersCommand},
-		"control":   {Run: controlCommand},
-		"firstboot": {Usage: applianceUsage, Run: a.bootCommand},
-		"console":   {Run: a.consoleCommand},
-		"status":    {Run: a.statusCommand},
+		"pair":         {Usage: pairUsage, Run: a.pairCommand},
+		"unpair":       {Run: a.unpairCommand},
+		"pairing-code": {Run: a.codeCommand},
+		"vcenters":     {Run: vcentersCommand},
+		"control":      {Run: controlCommand},
+		"firstboot":    {Usage: applianceUsage, Run: a.bootCommand},
+		"console":      {Run: a.consoleCommand},
+		"status":       {Run: a.statusCommand},
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/openpf9/openpf9/gateway/firstboot/status"
 	"github.com/openpf9/openpf9/gateway/pair"
 	"github.com/openpf9/openpf9/internal/kindtable"
+	"github.com/openpf9/openpf9/internal/terminal"
 	"github.com/openpf9/openpf9/plugin/inventory"
 )
 
@@ -27,6 +28,7 @@ const pairUsage = `  pair NAME --url URL     make a vCenter known, or give it an
                           certificate; the certificate is shown and accepted first,
                           and the password asked for or read from a file
   unpair NAME             forget a vCenter and its accounts
+  pairing-code            allow one pairing by pf9ctl, to who has the code it shows
   vcenters                the vCenters and how they are
   control NAME [MODE]     show or switch how much the deployment unit may do in a
                           vCenter where it may act: open, read-only or off, at once
@@ -181,6 +183,23 @@ func controlCommand(ctx context.Context, c *cli.Call) error {
 	return fmt.Errorf("there is no vCenter %q; pf9-gateway vcenters lists them", args[0])
 }
 
+// codeCommand makes a pairing code.
+func (a *appliance) codeCommand(ctx context.Context, c *cli.Call) error {
+	if _, err := c.Parse(0, "", nil); err != nil {
+		return err
+	}
+	client, err := a.client(c)
+	if err != nil {
+		return err
+	}
+	code, err := client.Offer(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(c.Out, "%s\n\nGood for one pairing, by pf9ctl gateway pair, until %s UTC.\n", code.Code, code.Until.UTC().Format(time.TimeOnly))
+	return err
+}
+
 // vcentersCommand lists the vCenters.
 func vcentersCommand(ctx context.Context, c *cli.Call) error {
 	var format string
@@ -212,12 +231,12 @@ func vcentersCommand(ctx context.Context, c *cli.Call) error {
 // asker asks a person on a terminal that it opens when it first needs it.
 type asker struct {
 	path string
-	t    *terminal
+	t    *terminal.Terminal
 }
 
 func (a *asker) open() (err error) {
 	if a.t == nil {
-		a.t, err = openTerminal(a.path)
+		a.t, err = terminal.Open(a.path)
 	}
 	return err
 }
@@ -238,7 +257,7 @@ func (a *asker) accept(ctx context.Context, client pairing.Pairer, url string) (
 	if err != nil {
 		return "", err
 	}
-	answer, err := a.t.ask(ctx, fmt.Sprintf("%s has this certificate. Compare it with what vCenter itself shows.\n\n  SHA-256  %s\n  subject  %s\n  issuer   %s\n  until    %s UTC\n\nIs this your vCenter? (yes/no) ",
+	answer, err := a.t.Ask(ctx, fmt.Sprintf("%s has this certificate. Compare it with what vCenter itself shows.\n\n  SHA-256  %s\n  subject  %s\n  issuer   %s\n  until    %s UTC\n\nIs this your vCenter? (yes/no) ",
 		kindtable.Clean(url), kindtable.Clean(cert.Thumbprint), kindtable.Clean(cert.Subject), kindtable.Clean(cert.Issuer), cert.NotAfter.UTC().Format(time.DateTime)))
 	if err == nil && answer != "yes" {
 		err = errors.New("the certificate was not accepted; nothing was sent to the vCenter")
@@ -250,7 +269,7 @@ func (a *asker) line(ctx context.Context, question string) (string, error) {
 	if err := a.open(); err != nil {
 		return "", err
 	}
-	return a.t.ask(ctx, question)
+	return a.t.Ask(ctx, question)
 }
 
 // password reads a user's password from a file, "-" for standard input, or asks.
@@ -259,7 +278,7 @@ func (a *asker) password(ctx context.Context, c *cli.Call, file, user string) (s
 		if err := a.open(); err != nil {
 			return "", fmt.Errorf("ask for the password of %s: %w; or give its file", user, err)
 		}
-		return a.t.askSecret(ctx, "Password of "+kindtable.Clean(user)+": ")
+		return a.t.AskSecret(ctx, "Password of "+kindtable.Clean(user)+": ")
 	}
 	in := c.In
 	if file != "-" {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/openpf9/openpf9/gateway/firstboot/pairing"
+	"github.com/openpf9/openpf9/internal/wire"
 )
 
 const (
@@ -44,7 +45,7 @@ func NewClient(socket string) *Client {
 // Look fetches the certificate of who answers at the address.
 func (c *Client) Look(ctx context.Context, address string) (pairing.Certificate, error) {
 	var cert pairing.Certificate
-	err := c.call(ctx, http.MethodPost, "/v1/vcenters/look", lookRequest{address}, &cert)
+	err := c.call(ctx, http.MethodPost, "/v1/vcenters/look", wire.PairingLook{Address: address}, &cert)
 	return cert, err
 }
 
@@ -62,6 +63,13 @@ func (c *Client) Pair(ctx context.Context, r pairing.Request) (pairing.Result, e
 // Unpair forgets a vCenter and its accounts.
 func (c *Client) Unpair(ctx context.Context, name string) error {
 	return c.call(ctx, http.MethodDelete, "/v1/vcenters/"+url.PathEscape(name), nil, nil)
+}
+
+// Offer allows one pairing by way of the deployment unit, to who has the code.
+func (c *Client) Offer(ctx context.Context) (wire.PairingCode, error) {
+	var code wire.PairingCode
+	err := c.call(ctx, http.MethodPost, "/v1/pairing-codes", nil, &code)
+	return code, err
 }
 
 // call sends in and reads out, each if it is not nil.

@@ -52,6 +52,7 @@ type Daemon struct {
 	log     *slog.Logger
 	gate    chan struct{} // who pairs or unpairs holds its one place
 	refused refusals
+	remote  remote
 }
 
 // New returns the daemon's side of pairing. It reads nothing yet.

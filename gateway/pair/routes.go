@@ -6,21 +6,18 @@ import (
 
 	"github.com/openpf9/openpf9/gateway/firstboot/pairing"
 	"github.com/openpf9/openpf9/internal/httpapi"
+	"github.com/openpf9/openpf9/internal/wire"
 )
-
-// lookRequest asks for a certificate.
-type lookRequest struct {
-	Address string `json:"address"`
-}
 
 // Routes are the part of the local API that pairs: for this machine only, since
 // passwords come in.
 func (d *Daemon) Routes() []httpapi.Route {
 	return []httpapi.Route{
-		{Pattern: "POST /v1/vcenters/look", Access: httpapi.Operator, Summary: "The certificate of who answers at an address.", Request: lookRequest{}, Response: pairing.Certificate{}, Do: d.serveLook},
+		{Pattern: "POST /v1/vcenters/look", Access: httpapi.Operator, Summary: "The certificate of who answers at an address.", Request: wire.PairingLook{}, Response: pairing.Certificate{}, Do: d.serveLook},
 		{Pattern: "POST /v1/vcenters", Access: httpapi.Operator, Summary: "Pair a vCenter under the name that it has, or a free one.", Request: pairing.Request{}, Response: pairing.Result{}, Do: d.servePair},
 		{Pattern: "PUT /v1/vcenters/{name}", Access: httpapi.Operator, Summary: "Pair a vCenter.", Request: pairing.Request{}, Response: pairing.Result{}, Do: d.servePair},
 		{Pattern: "DELETE /v1/vcenters/{name}", Access: httpapi.Operator, Summary: "Forget a vCenter and its accounts.", Do: d.serveUnpair},
+		{Pattern: "POST /v1/pairing-codes", Access: httpapi.Operator, Summary: "Allow one pairing by way of the deployment unit.", Response: wire.PairingCode{}, Do: d.serveOffer},
 	}
 }
 
@@ -33,7 +30,7 @@ func told(err error) error {
 }
 
 func (d *Daemon) serveLook(w http.ResponseWriter, r *http.Request) error {
-	var req lookRequest
+	var req wire.PairingLook
 	if err := httpapi.ReadJSON(r, &req); err != nil {
 		return err
 	}

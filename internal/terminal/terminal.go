@@ -1,4 +1,7 @@
-package main
+// Package terminal asks a person questions on a terminal, for the command lines:
+// also while standard input is a file, and without showing a password. Each
+// question ends with its context.
+package terminal
 
 import (
 	"bytes"
@@ -14,22 +17,26 @@ import (
 
 const maxLine = 4096 // bytes that a person may type
 
-// terminal is where a person is asked, also while standard input is a file.
-type terminal struct{ f *os.File }
+// Path is the terminal that a program was started on.
+const Path = "/dev/tty"
 
-// openTerminal opens a terminal by its path. The caller closes it.
-func openTerminal(path string) (*terminal, error) {
+// Terminal is where a person is asked. Make it with Open.
+type Terminal struct{ f *os.File }
+
+// Open opens a terminal by its path. The caller closes it.
+func Open(path string) (*Terminal, error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return nil, fmt.Errorf("there is nobody to ask: %w", err)
 	}
-	return &terminal{f}, nil
+	return &Terminal{f}, nil
 }
 
-func (t *terminal) Close() error { return t.f.Close() }
+// Close closes the terminal.
+func (t *Terminal) Close() error { return t.f.Close() }
 
-// ask shows a question and reads a line, until ctx ends.
-func (t *terminal) ask(ctx context.Context, question string) (string, error) {
+// Ask shows a question and reads a line, until ctx ends.
+func (t *Terminal) Ask(ctx context.Context, question string) (string, error) {
 	if _, err := io.WriteString(t.f, question); err != nil {
 		return "", err
 	}
@@ -57,11 +64,11 @@ func (t *terminal) ask(ctx context.Context, question string) (string, error) {
 	}
 }
 
-// askSecret is ask without showing what is typed.
-func (t *terminal) askSecret(ctx context.Context, question string) (string, error) {
+// AskSecret is Ask without showing what is typed.
+func (t *Terminal) AskSecret(ctx context.Context, question string) (string, error) {
 	var line string
 	err := t.quietly(func() (err error) {
-		line, err = t.ask(ctx, question)
+		line, err = t.Ask(ctx, question)
 		return err
 	})
 	_, _ = io.WriteString(t.f, "\n") // the one typed was not shown
@@ -69,7 +76,7 @@ func (t *terminal) askSecret(ctx context.Context, question string) (string, erro
 }
 
 // quietly runs f while the terminal does not show what is typed.
-func (t *terminal) quietly(f func() error) (err error) {
+func (t *Terminal) quietly(f func() error) (err error) {
 	raw, err := t.f.SyscallConn()
 	if err != nil {
 		return err
