@@ -20,6 +20,7 @@ import (
 	"github.com/openpf9/openpf9/controlplane/du/actions"
 	"github.com/openpf9/openpf9/controlplane/du/audit"
 	"github.com/openpf9/openpf9/controlplane/du/certrepo"
+	"github.com/openpf9/openpf9/controlplane/du/pairing"
 	"github.com/openpf9/openpf9/controlplane/du/resmgr"
 	"github.com/openpf9/openpf9/controlplane/du/tunnelserver"
 	"github.com/openpf9/openpf9/internal/api"
@@ -189,7 +190,8 @@ func (d *DU) renewal() http.Handler {
 // routes is the table of the whole API.
 func (d *DU) routes() []httpapi.Route {
 	return slices.Concat(
-		d.resmgr.Routes(), d.resmgr.CompatRoutes(), d.actions.Routes(), d.certs.Routes(), d.tokens.Routes(), d.audit.Routes(),
+		d.resmgr.Routes(), d.resmgr.CompatRoutes(), d.actions.Routes(), pairing.Gateways{Dial: d.tunnels.Dial}.Routes(),
+		d.certs.Routes(), d.tokens.Routes(), d.audit.Routes(),
 		[]httpapi.Route{
 			{
 				Pattern: "GET /healthz", Summary: "Whether the deployment unit can do its work", Response: health{},

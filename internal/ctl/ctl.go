@@ -12,6 +12,7 @@ import (
 
 	"github.com/openpf9/openpf9/internal/client"
 	"github.com/openpf9/openpf9/internal/kindtable"
+	"github.com/openpf9/openpf9/internal/terminal"
 	"github.com/spf13/cobra"
 )
 
@@ -41,12 +42,13 @@ type app struct {
 	caFile    string
 	output    string
 	noHeaders bool
+	terminal  string // where people are asked
 }
 
 // Main runs a command line and returns the exit status: 0 done, 1 failed or
 // refused, 2 wrong usage, 3 asked for with an end that is not known.
 func Main(ctx context.Context, version string, args []string, out, errs io.Writer) int {
-	a := &app{out: out, errs: errs}
+	a := &app{out: out, errs: errs, terminal: terminal.Path}
 	root := a.root(version)
 	root.SetArgs(args)
 	root.SetOut(out)
@@ -68,7 +70,7 @@ func Main(ctx context.Context, version string, args []string, out, errs io.Write
 func (a *app) root(version string) *cobra.Command {
 	root := group("pf9ctl", "See and steer the hosts of a deployment unit",
 		a.hostCommand(), a.getCommand(), a.kindCommand(), a.vmCommand(), a.networkCommand(), a.storageCommand(),
-		a.tokenCommand(), a.certificateCommand(), a.eventCommand(), a.actionCommand(), a.auditCommand(), a.contextCommand())
+		a.gatewayCommand(), a.tokenCommand(), a.certificateCommand(), a.eventCommand(), a.actionCommand(), a.auditCommand(), a.contextCommand())
 	root.Version = version
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })

@@ -56,6 +56,17 @@ var messages = map[string]any{
 		Version: 1, Agent: "pf9-hostagent/0.1.0", Hostname: "kvm1", Hypervisor: "kvm", Epoch: 7, Time: now,
 		Sources: []wire.SourceStatus{source}, Digests: map[string]wire.Digest{inventory.KindVM: {Count: 12, Sum: 0x0123456789abcdef}}, Usage: usage,
 	},
+	"pairingkey":         &wire.PairingKey{PublicKey: []byte{1, 2}, Until: now},
+	"pairinglook":        &wire.PairingLook{Address: "vc.example:8443"},
+	"pairingcertificate": &wire.PairingCertificate{Thumbprint: "AB:CD", Subject: "CN=vc.example", Issuer: "CN=CA", NotAfter: now},
+	"sealedpairing":      &wire.SealedPairing{Sealed: []byte{3, 4}},
+	"pairingrequest": &wire.PairingRequest{
+		Name: "main", Address: "vc.example", Thumbprint: "AB:CD", User: "gw@vsphere.local", Password: "hush",
+		Clusters: []string{"gold"}, Control: new(bool), ControlUser: "act@vsphere.local", ControlPassword: "hush too",
+	},
+	"pairingresult": &wire.PairingResult{As: "main", Name: "VMware vCenter Server 8.0.3", Instance: "0b5c7d7e", Missing: []wire.MissingPrivilege{
+		{Name: "VApp.Import", Function: "images", Object: "/DC0/host/C0", Without: "images are not brought in"},
+	}},
 	"welcome": &wire.Welcome{Version: 1, Need: []string{inventory.KindVM}, UsageSeconds: 60, Time: now},
 	"report": &wire.Report{
 		Epoch: 7, Seq: 9, Upserts: []wire.Resource{vm}, Deletes: []plugin.Key{{Kind: inventory.KindLink, ID: "name/br0"}},

@@ -1,0 +1,123 @@
+package ctl
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/openpf9/openpf9/internal/api"
+	"github.com/openpf9/openpf9/internal/pairingcode"
+	"github.com/openpf9/openpf9/internal/wire"
+)
+
+const gatewayID = "0b5c7d7e-8a52-4a0c-9a3f-1f2e3d4c5b6a"
+
+// between is a deployment unit in front of a gateway.
+type between struct {
+	gateway *pairingcode.Offer
+	key     []byte // that it hands on
+	passed  []byte // what it saw of the account
+	looked  int
+}
+
+func (b *between) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var answer any
+	switch r.Method + " " + strings.TrimPrefix(r.URL.Path, "/api/v1/hosts") {
+	case "GET ":
+		answer = api.Hosts{Items: []api.Host{{ID: gatewayID, Hostname: "gw1", Connected: true}}}
+	case "GET /" + gatewayID + "/pairing":
+		answer = wire.PairingKey{PublicKey: b.key}
+	case "POST /" + gatewayID + "/pairing/look":
+		b.looked++
+		answer = wire.PairingCertificate{Thumbprint: "AB:CD"}
+	case "POST /" + gatewayID + "/pairing":
+		var in wire.SealedPairing
+		_ = json.NewDecoder(r.Body).Decode(&in) // what is wrong is seen in passed
+		b.passed = in.Sealed
+		answer = wire.PairingResult{As: "east", Name: "VMware vCenter Server 8.0.3", Missing: []wire.MissingPrivilege{
+			{Name: "VApp.Import", Function: "images", Object: "/DC0/host/C0\x1b[2J", Without: "images are not brought in"},
+		}}
+	default:
+		w.WriteHeader(http.StatusNotFound)
+	}
+	_ = json.NewEncoder(w).Encode(answer)
+}
+
+func TestGatewayPair(t *testing.T) {
+	offer, err := pairingcode.NewOffer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := pairingcode.NewOffer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, text := range map[string]string{"code": offer.Code().String(), "password": "correct horse\n", "other-code": theirs.Code().String(), "typo": "abc", "empty": "\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := &between{gateway: offer, key: offer.PublicKey()}
+	s := httptest.NewTLSServer(b)
+	t.Cleanup(s.Close)
+	ca, token := credentials(t, s)
+	run := func(line string) (int, string, string) {
+		t.Helper()
+		var out, errs bytes.Buffer
+		args := append([]string{"--config", filepath.Join(dir, "none"), "--url", s.URL, "--ca-file", ca, "--token-file", token}, strings.Fields(strings.ReplaceAll(line, "@", dir+"/"))...)
+		return Main(t.Context(), "test", args, &out, &errs), out.String(), errs.String()
+	}
+
+	status, out, errs := run("gateway pair gw1 east --vcenter https://vc.example --thumbprint AB:CD --user gw --password-file @password --code-file @code --control --clusters gold,silver")
+	if status != 0 || !strings.Contains(out, "east     paired: VMware vCenter Server 8.0.3") || !strings.Contains(out, "images    VApp.Import        /DC0/host/C0?[2J") {
+		t.Errorf("status %d, %s\n%s", status, errs, out)
+	}
+	if bytes.Contains(b.passed, []byte("horse")) || bytes.Contains(b.passed, []byte("vc.example")) {
+		t.Error("the deployment unit can read the account")
+	}
+	opened, err := offer.Open(b.passed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	on := true
+	want := wire.PairingRequest{Name: "east", Address: "https://vc.example", Thumbprint: "AB:CD", User: "gw", Password: "correct horse", Control: &on, Clusters: []string{"gold", "silver"}}
+	var got wire.PairingRequest
+	if err := json.Unmarshal(opened, &got); err != nil || !cmp.Equal(got, want) {
+		t.Errorf("the gateway reads %s, %v", opened, err)
+	}
+
+	b.passed = nil
+	for name, test := range map[string]struct {
+		line, says string
+		status     int
+	}{
+		"no address":         {"gateway pair gw1 east", "--vcenter is missing", 2},
+		"no name":            {"gateway pair gw1", "NAME is missing", 2},
+		"another's code":     {"gateway pair gw1 east --vcenter vc --thumbprint AB --user gw --password-file @password --code-file @other-code", "somebody between has put in a key of his own", 1},
+		"half a code":        {"gateway pair gw1 east --vcenter vc --code-file @typo", "four groups of six", 1},
+		"no password":        {"gateway pair gw1 east --vcenter vc --thumbprint AB --user gw --password-file @empty --code-file @code", "want one line", 1},
+		"password as a flag": {"gateway pair gw1 east --vcenter vc --password hush", "unknown flag", 2},
+		"unknown gateway":    {"gateway pair gw2 east --vcenter vc", `no host is called "gw2"`, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if status, _, errs := run(test.line); status != test.status || !strings.Contains(errs, test.says) {
+				t.Errorf("status %d, %s, want %d with %q", status, errs, test.status, test.says)
+			}
+		})
+	}
+	b.key = theirs.PublicKey() // it puts in a key of its own
+	if status, _, errs := run("gateway pair gw1 east --vcenter vc --thumbprint AB --user gw --password-file @password --code-file @code"); status != 1 || !strings.Contains(errs, "nothing was sent") {
+		t.Errorf("with a key of its own: status %d, %s", status, errs)
+	}
+	if b.passed != nil || b.looked > 0 {
+		t.Error("something was sent all the same")
+	}
+}
