@@ -41,6 +41,9 @@ type VCenter struct {
 	Clusters []string `toml:"clusters"`
 	// Control lets the deployment unit act in these clusters, besides looking.
 	Control bool `toml:"control"`
+	// Broker is where programs on this machine, such as nova-compute, reach
+	// this vCenter's broker: "127.0.0.1:8443". Empty: nowhere.
+	Broker string `toml:"broker"`
 	// InstanceUUID is what the server calls itself; empty: whatever it says. It
 	// tells another server at the same address.
 	InstanceUUID string `toml:"instance_uuid,omitempty"`
@@ -163,7 +166,7 @@ func Configured(file string) (map[string]pair.VCenter, error) {
 	}
 	out := make(map[string]pair.VCenter)
 	for name, v := range c.VCenters {
-		out[name] = pair.VCenter{URL: v.URL.String(), Thumbprint: v.Thumbprint.String(), Clusters: v.Clusters, Control: v.Control, InstanceUUID: v.InstanceUUID}
+		out[name] = pair.VCenter{URL: v.URL.String(), Thumbprint: v.Thumbprint.String(), Clusters: v.Clusters, Control: v.Control, Broker: v.Broker, InstanceUUID: v.InstanceUUID}
 	}
 	return out, nil
 }

@@ -42,6 +42,7 @@ type pairFlags struct {
 	controlUser, controlPasswordFile string
 	clusters                         string
 	hasControl, hasClusters          bool
+	broker                           *string
 }
 
 func (p *pairFlags) add(fs *flag.FlagSet) {
@@ -58,6 +59,10 @@ func (p *pairFlags) add(fs *flag.FlagSet) {
 		if s != "true" && s != "false" {
 			return errors.New("want true or false")
 		}
+		return nil
+	})
+	fs.Func("broker", "address on this machine, as 127.0.0.1:8443, where programs reach the vCenter's broker; empty for nowhere; without it as before", func(s string) error {
+		p.broker = &s
 		return nil
 	})
 	fs.StringVar(&p.controlUser, "control-user", "", "account of its own to act with")
@@ -82,7 +87,7 @@ func (a *appliance) pairCommand(ctx context.Context, c *cli.Call) error {
 	if err != nil {
 		return err
 	}
-	r := pairing.Request{Name: names[0], Address: p.url, Thumbprint: p.thumbprint, User: p.user, ControlUser: p.controlUser}
+	r := pairing.Request{Name: names[0], Address: p.url, Thumbprint: p.thumbprint, User: p.user, ControlUser: p.controlUser, Broker: p.broker}
 	if p.hasControl {
 		r.Control = &p.control
 	}

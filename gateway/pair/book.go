@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -32,6 +33,7 @@ type VCenter struct {
 	Thumbprint   string   `toml:"thumbprint"`
 	Clusters     []string `toml:"clusters,omitempty"`
 	Control      bool     `toml:"control"`
+	Broker       string   `toml:"broker,omitempty"` // where programs on this machine reach it
 	InstanceUUID string   `toml:"instance_uuid"`
 }
 
@@ -115,7 +117,7 @@ func (b *book) want(r pairing.Request) (VCenter, error) {
 		err = errors.New("an account for control makes no sense without control")
 	case slices.Contains(r.Clusters, ""):
 		err = errors.New("the clusters: one has no name")
-	case conf && (old.URL != v.URL || old.Thumbprint != "" && old.Thumbprint != v.Thumbprint || r.Clusters != nil || r.Control != nil && *r.Control != old.Control):
+	case conf && (old.URL != v.URL || old.Thumbprint != "" && old.Thumbprint != v.Thumbprint || r.Clusters != nil || r.Broker != nil || r.Control != nil && *r.Control != old.Control):
 		err = fmt.Errorf("vCenter %s is in the gateway's configuration, as %s with the thumbprint %q: only its accounts can be set here; change the rest there", r.Name, old.URL, old.Thumbprint)
 	}
 	if err != nil {
@@ -127,7 +129,25 @@ func (b *book) want(r pairing.Request) (VCenter, error) {
 	if r.Control != nil {
 		v.Control = *r.Control
 	}
-	return v, nil
+	if v.Broker = old.Broker; !v.Control {
+		v.Broker = ""
+	}
+	if r.Broker != nil {
+		v.Broker = *r.Broker
+	}
+	return v, checkBroker(v)
+}
+
+// checkBroker holds what the daemon's configuration holds too.
+func checkBroker(v VCenter) error {
+	host, port, err := net.SplitHostPort(v.Broker)
+	switch {
+	case v.Broker != "" && !v.Control:
+		return httpapi.Errorf(http.StatusBadRequest, "the broker: nothing may be done through it without control")
+	case v.Broker != "" && (err != nil || host == "" || port == ""):
+		return httpapi.Errorf(http.StatusBadRequest, "the broker: %q: want an address with a port, as 127.0.0.1:8443", v.Broker)
+	}
+	return nil
 }
 
 // named returns what is known under a name, or without one of who is at the

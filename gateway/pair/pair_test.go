@@ -258,10 +258,18 @@ func TestTheAccountForControl(t *testing.T) {
 	if got, err := s.vault.Get(pair.ControlAccount("east")); err != nil || got.Password != "secret-2" {
 		t.Errorf("after a new password the vault has %v, %v", got, err)
 	}
+	broker := "127.0.0.1:8443"
+	rotated.Broker = &broker
+	s.pair(t, rotated)
+	rotated.Broker = nil
+	s.pair(t, rotated)
+	if c, err := daemon.LoadConfig(conf); err != nil || c.VCenters["east"].Broker != broker {
+		t.Errorf("the broker's address is not kept: %+v, %v", c.VCenters["east"], err)
+	}
 	off := false
 	rotated.Control, rotated.Clusters = &off, []string{}
 	s.pair(t, rotated)
-	if text := s.file(t); strings.Contains(text, "clusters") || !strings.Contains(text, "control = false") {
+	if text := s.file(t); strings.Contains(text, "clusters") || strings.Contains(text, "broker") || !strings.Contains(text, "control = false") {
 		t.Errorf("without control:\n%s", text)
 	}
 	if got, err := s.vault.Get(pair.ControlAccount("east")); !errors.Is(err, vault.ErrNoAccount) {
@@ -348,7 +356,12 @@ func TestRequestsThatAreWrong(t *testing.T) {
 		"one has no name":             func(r *pairing.Request) { r.Clusters = []string{""} },
 		`the account sees no cluster`: func(r *pairing.Request) { r.Clusters = []string{"gone"} },
 		"makes no sense without":      func(r *pairing.Request) { r.Control, r.ControlUser, r.ControlPassword = new(bool), "a", "b" },
-		"connection refused":          func(r *pairing.Request) { r.Address = "127.0.0.1:1" },
+		"without control":             func(r *pairing.Request) { b := "127.0.0.1:1"; r.Broker = &b },
+		"with a port": func(r *pairing.Request) {
+			b, on := "localhost", true
+			r.Broker, r.Control = &b, &on
+		},
+		"connection refused": func(r *pairing.Request) { r.Address = "127.0.0.1:1" },
 	} {
 		t.Run(words, func(t *testing.T) {
 			r := good

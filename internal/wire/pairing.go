@@ -51,6 +51,9 @@ type PairingRequest struct {
 	// Control says whether the deployment unit may act; nil: as before or, without
 	// an account for it, not.
 	Control *bool `json:"control,omitempty"`
+	// Broker is where programs on the gateway's machine reach the vCenter's broker,
+	// "127.0.0.1:8443"; nil: as before, or nowhere; empty: nowhere.
+	Broker *string `json:"broker,omitempty"`
 	// ControlUser and its password are an account of its own for acting; empty: as
 	// before, or the first.
 	ControlUser     string `json:"control_user,omitempty"`

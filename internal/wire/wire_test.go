@@ -62,7 +62,7 @@ var messages = map[string]any{
 	"sealedpairing":      &wire.SealedPairing{Sealed: []byte{3, 4}},
 	"pairingrequest": &wire.PairingRequest{
 		Name: "main", Address: "vc.example", Thumbprint: "AB:CD", User: "gw@vsphere.local", Password: "hush",
-		Clusters: []string{"gold"}, Control: new(bool), ControlUser: "act@vsphere.local", ControlPassword: "hush too",
+		Clusters: []string{"gold"}, Control: new(bool), Broker: new(string), ControlUser: "act@vsphere.local", ControlPassword: "hush too",
 	},
 	"pairingresult": &wire.PairingResult{As: "main", Name: "VMware vCenter Server 8.0.3", Instance: "0b5c7d7e", Missing: []wire.MissingPrivilege{
 		{Name: "VApp.Import", Function: "images", Object: "/DC0/host/C0", Without: "images are not brought in"},
