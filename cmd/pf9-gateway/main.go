@@ -12,7 +12,7 @@ import (
 	"github.com/openpf9/openpf9/agent/core"
 	"github.com/openpf9/openpf9/gateway"
 	"github.com/openpf9/openpf9/internal/pki"
-	"github.com/openpf9/openpf9/internal/terminal"
+	"github.com/openpf9/openpf9/internal/tty"
 )
 
 // memoryLimit is where the heap is collected more often: the unit allows no more
@@ -20,7 +20,7 @@ import (
 const memoryLimit = 384 << 20
 
 func main() {
-	os.Exit(cli.Main(program(&appliance{terminal: terminal.Path}), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(cli.Main(program(&appliance{terminal: tty.Path}), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
 func program(a *appliance) cli.Program {

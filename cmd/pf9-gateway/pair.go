@@ -18,7 +18,7 @@ import (
 	"github.com/openpf9/openpf9/gateway/firstboot/status"
 	"github.com/openpf9/openpf9/gateway/pair"
 	"github.com/openpf9/openpf9/internal/kindtable"
-	"github.com/openpf9/openpf9/internal/terminal"
+	"github.com/openpf9/openpf9/internal/tty"
 	"github.com/openpf9/openpf9/plugin/inventory"
 )
 
@@ -94,23 +94,23 @@ func (a *appliance) pairCommand(ctx context.Context, c *cli.Call) error {
 	if p.hasClusters {
 		r.Clusters = slices.DeleteFunc(strings.Split(p.clusters, ","), func(s string) bool { return s == "" })
 	}
-	tty := &asker{path: a.terminal}
-	defer tty.close()
+	person := &asker{path: a.terminal}
+	defer person.close()
 	if r.Thumbprint == "" {
-		if r.Thumbprint, err = tty.accept(ctx, client, p.url); err != nil {
+		if r.Thumbprint, err = person.accept(ctx, client, p.url); err != nil {
 			return err
 		}
 	}
 	if r.User == "" {
-		if r.User, err = tty.line(ctx, "User: "); err != nil {
+		if r.User, err = person.line(ctx, "User: "); err != nil {
 			return err
 		}
 	}
-	if r.Password, err = tty.password(ctx, c, p.passwordFile, r.User); err != nil {
+	if r.Password, err = person.password(ctx, c, p.passwordFile, r.User); err != nil {
 		return err
 	}
 	if r.ControlUser != "" {
-		if r.ControlPassword, err = tty.password(ctx, c, p.controlPasswordFile, r.ControlUser); err != nil {
+		if r.ControlPassword, err = person.password(ctx, c, p.controlPasswordFile, r.ControlUser); err != nil {
 			return err
 		}
 	}
@@ -236,12 +236,12 @@ func vcentersCommand(ctx context.Context, c *cli.Call) error {
 // asker asks a person on a terminal that it opens when it first needs it.
 type asker struct {
 	path string
-	t    *terminal.Terminal
+	t    *tty.Terminal
 }
 
 func (a *asker) open() (err error) {
 	if a.t == nil {
-		a.t, err = terminal.Open(a.path)
+		a.t, err = tty.Open(a.path)
 	}
 	return err
 }

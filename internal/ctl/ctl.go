@@ -12,7 +12,7 @@ import (
 
 	"github.com/openpf9/openpf9/internal/client"
 	"github.com/openpf9/openpf9/internal/kindtable"
-	"github.com/openpf9/openpf9/internal/terminal"
+	"github.com/openpf9/openpf9/internal/tty"
 	"github.com/spf13/cobra"
 )
 
@@ -48,7 +48,7 @@ type app struct {
 // Main runs a command line and returns the exit status: 0 done, 1 failed or
 // refused, 2 wrong usage, 3 asked for with an end that is not known.
 func Main(ctx context.Context, version string, args []string, out, errs io.Writer) int {
-	a := &app{out: out, errs: errs, terminal: terminal.Path}
+	a := &app{out: out, errs: errs, terminal: tty.Path}
 	root := a.root(version)
 	root.SetArgs(args)
 	root.SetOut(out)

@@ -14,7 +14,7 @@ import (
 	"github.com/openpf9/openpf9/internal/client"
 	"github.com/openpf9/openpf9/internal/kindtable"
 	"github.com/openpf9/openpf9/internal/pairingcode"
-	"github.com/openpf9/openpf9/internal/terminal"
+	"github.com/openpf9/openpf9/internal/tty"
 	"github.com/openpf9/openpf9/internal/wire"
 	"github.com/spf13/cobra"
 )
@@ -143,7 +143,7 @@ func pairedTable(res wire.PairingResult) table {
 // questions are asked on a terminal that is opened for the first.
 type questions struct {
 	path string
-	t    *terminal.Terminal
+	t    *tty.Terminal
 }
 
 func (q *questions) close() {
@@ -154,7 +154,7 @@ func (q *questions) close() {
 
 func (q *questions) ask(ctx context.Context, question string, secret bool) (string, error) {
 	if q.t == nil {
-		t, err := terminal.Open(q.path)
+		t, err := tty.Open(q.path)
 		if err != nil {
 			return "", fmt.Errorf("%s%w; see --help for what may be given as a file", question, err)
 		}

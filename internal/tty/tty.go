@@ -1,7 +1,7 @@
-// Package terminal asks a person questions on a terminal, for the command lines:
+// Package tty asks a person questions on a terminal, for the command lines:
 // also while standard input is a file, and without showing a password. Each
 // question ends with its context.
-package terminal
+package tty
 
 import (
 	"bytes"
