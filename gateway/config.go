@@ -47,9 +47,6 @@ type VCenter struct {
 	// InstanceUUID is what the server calls itself; empty: whatever it says. It
 	// tells another server at the same address.
 	InstanceUUID string `toml:"instance_uuid,omitempty"`
-	// Broker is where programs on this machine, such as nova-compute, reach
-	// this vCenter's broker: "127.0.0.1:8443". Empty: nowhere.
-	Broker string `toml:"broker"`
 }
 
 // URL is a vCenter server's address. It is no string, for which TOML would not

@@ -49,6 +49,9 @@ func New(file string) (*Gateway, error) {
 			wire.ServiceActions: func(ctx context.Context, l net.Listener) error {
 				return core.ServeHTTP(ctx, l, g.actions.Handler(), g.core.Log())
 			},
+			wire.ServicePairing: func(ctx context.Context, l net.Listener) error {
+				return core.ServeHTTP(ctx, l, g.pairing.Handler(), g.core.Log())
+			},
 			wire.ServiceVCenter: func(ctx context.Context, l net.Listener) error { return g.sites.serveBrokers(ctx, l) },
 		},
 		Routes: func() []httpapi.Route { return append(g.routes(), g.pairing.Routes()...) },

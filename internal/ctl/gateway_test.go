@@ -17,7 +17,7 @@ import (
 	"github.com/openpf9/openpf9/internal/wire"
 )
 
-const gatewayID = "0b5c7d7e-8a52-4a0c-9a3f-1f2e3d4c5b6a"
+const pairedID = "0b5c7d7e-8a52-4a0c-9a3f-1f2e3d4c5b6a"
 
 // between is a deployment unit in front of a gateway.
 type between struct {
@@ -31,13 +31,13 @@ func (b *between) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var answer any
 	switch r.Method + " " + strings.TrimPrefix(r.URL.Path, "/api/v1/hosts") {
 	case "GET ":
-		answer = api.Hosts{Items: []api.Host{{ID: gatewayID, Hostname: "gw1", Connected: true}}}
-	case "GET /" + gatewayID + "/pairing":
+		answer = api.Hosts{Items: []api.Host{{ID: pairedID, Hostname: "gw1", Connected: true}}}
+	case "GET /" + pairedID + "/pairing":
 		answer = wire.PairingKey{PublicKey: b.key}
-	case "POST /" + gatewayID + "/pairing/look":
+	case "POST /" + pairedID + "/pairing/look":
 		b.looked++
 		answer = wire.PairingCertificate{Thumbprint: "AB:CD"}
-	case "POST /" + gatewayID + "/pairing":
+	case "POST /" + pairedID + "/pairing":
 		var in wire.SealedPairing
 		_ = json.NewDecoder(r.Body).Decode(&in) // what is wrong is seen in passed
 		b.passed = in.Sealed
