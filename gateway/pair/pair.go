@@ -69,10 +69,6 @@ func New(o Options) *Daemon {
 	return &Daemon{o: o, log: o.Log, gate: make(chan struct{}, 1)}
 }
 
-// SetLog sets the log, for a daemon that has none yet when it makes its routes. It
-// is called before the first request.
-func (d *Daemon) SetLog(log *slog.Logger) { d.log = log }
-
 // ControlAccount is the name in the vault of a vCenter's account for acting. If
 // there is none, the one under the vCenter's own name acts too.
 func ControlAccount(name string) string { return name + "/control" }
