@@ -82,7 +82,7 @@ func (s *sites) configure(c Config, id wire.HostID) []discovery.Module {
 		st := s.byName[name]
 		all = append(all, discovery.Module{
 			Name: st.source.Module(), Kinds: vcenter.Kinds(), Source: st.source,
-			Interval: time.Minute, Timeout: 45 * time.Second, Config: fmt.Sprint(st.conf),
+			Interval: 5 * time.Minute, Timeout: 45 * time.Second, Config: fmt.Sprint(st.conf),
 		})
 	}
 	return all
@@ -106,6 +106,7 @@ func (s *sites) open(name string, conf VCenter, id wire.HostID) (*site, error) {
 	o := session.Options{
 		Name: name, URL: conf.URL.String(), Pin: conf.Thumbprint.String(), Owner: string(id), Log: s.log,
 		Account: func() (session.Account, error) { return s.account(name) },
+		Refused: filepath.Join(s.dir, "refused-"+name),
 	}
 	if conf.CAFile != "" {
 		var err error
@@ -120,7 +121,7 @@ func (s *sites) open(name string, conf VCenter, id wire.HostID) (*site, error) {
 	st := &site{conf: conf, looks: looks}
 	st.source = vcenter.New(vcenter.Options{Name: name, Session: looks, Clusters: conf.Clusters, InstanceUUID: conf.InstanceUUID, Log: s.log})
 	if conf.Control {
-		o.Name = pair.ControlAccount(name)
+		o.Name, o.Refused = pair.ControlAccount(name), o.Refused+"-control"
 		o.Account = func() (session.Account, error) {
 			a, err := s.account(pair.ControlAccount(name))
 			if errors.Is(err, vault.ErrNoAccount) {

@@ -15,9 +15,14 @@ import (
 	"github.com/openpf9/openpf9/internal/tty"
 )
 
-// memoryLimit is where the heap is collected more often: the unit allows no more
-// than 512 MiB.
-const memoryLimit = 384 << 20
+const (
+	// memoryLimit is where the heap is collected more often: the unit allows no
+	// more than 512 MiB.
+	memoryLimit = 384 << 20
+	// collectAt is by how many percent the heap may grow between collections. Most
+	// of it is a vCenter's inventory, which stays; replies come and go.
+	collectAt = 40
+)
 
 func main() {
 	os.Exit(cli.Main(program(&appliance{terminal: tty.Path}), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
@@ -38,6 +43,7 @@ func program(a *appliance) cli.Program {
 
 func run(ctx context.Context, file string) error {
 	debug.SetMemoryLimit(memoryLimit)
+	debug.SetGCPercent(collectAt)
 	g, err := gateway.New(file)
 	if err != nil {
 		return err
