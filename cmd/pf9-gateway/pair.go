@@ -69,8 +69,17 @@ func (p *pairFlags) add(fs *flag.FlagSet) {
 	fs.StringVar(&p.controlPasswordFile, "control-password-file", "", "file with its password, - for standard input; asked for if not given")
 }
 
-// pairCommand pairs a vCenter.
+// pairCommand pairs a vCenter. One that was interrupted is not done.
 func (a *appliance) pairCommand(ctx context.Context, c *cli.Call) error {
+	err := a.pair(ctx, c)
+	if err != nil && ctx.Err() != nil {
+		fmt.Fprintln(c.Errs, "\ninterrupted; pf9-gateway vcenters shows what is paired")
+		return cli.ErrTold
+	}
+	return err
+}
+
+func (a *appliance) pair(ctx context.Context, c *cli.Call) error {
 	var p pairFlags
 	names, err := c.Parse(1, "NAME --url URL", p.add)
 	switch {
