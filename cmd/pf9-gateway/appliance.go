@@ -95,10 +95,14 @@ func (a *appliance) statusCommand(ctx context.Context, c *cli.Call) error {
 		}
 		return c.JSON(st)
 	}
-	if _, err := c.Load(); err != nil {
+	conf, err := c.Load()
+	if err != nil {
 		return err
 	}
 	report := boot(c, slog.New(slog.DiscardHandler)).Report(ctx, false)
+	if report.Settings.DU == "" && len(conf.DU) > 0 { // it was enrolled by the command
+		report.Settings.DU = conf.DU[0]
+	}
 	if _, err := fmt.Fprint(c.Out, report.Text(pageWidth)); err != nil {
 		return err
 	}

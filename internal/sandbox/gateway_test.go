@@ -111,7 +111,7 @@ func TestGateway(t *testing.T) {
 
 	t.Run("the commands on the appliance answer", func(t *testing.T) {
 		for args, want := range map[string]string{
-			"status": "up for ", "sources": "host", "get host": "CPUs", "get host -o json": string(found.ID), "config check": "is good",
+			"status": "up for ", "status --json": `"connected": true`, "sources": "host", "get host": "CPUs", "get host -o json": string(found.ID), "config check": "is good",
 			"config show": "vc.example", "doctor": "certificate until", "version": "pf9-gateway ", "plugin list": "NAME",
 		} {
 			cmd := exec.CommandContext(ctx, b.Programs.Gateway, append(strings.Fields(args), "--config", g.Config)...)
