@@ -1,0 +1,105 @@
+package sandbox_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/openpf9/openpf9/internal/eventually"
+	"github.com/openpf9/openpf9/internal/vcsim"
+	"github.com/openpf9/openpf9/plugin/inventory"
+)
+
+// TestPairing makes a vCenter known to a running gateway, on the gateway and then
+// by way of the deployment unit, which must not learn the password.
+func TestPairing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and runs all programs")
+	}
+	ctx := t.Context()
+	const password = "s3cret-of-the-site"
+	vc, err := vcsim.Start(vcsim.Options{Clusters: 1, Hosts: 1, VMs: 2, User: "pf9", Password: password})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(vc.Close)
+	b := newBox(t)
+	cp, err := b.ControlPlane(ctx, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := b.Gateway(ctx, cp, "gateway", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	vms := func(want int) {
+		t.Helper()
+		eventually.Nil(t, func() error {
+			hosts, err := cp.Client.Hosts(ctx)
+			if err != nil || len(hosts) != 1 || !hosts[0].Connected || hosts[0].Counts[inventory.KindVM] != want {
+				return fmt.Errorf("hosts %+v, %w\n%s", hosts, err, g.Tail())
+			}
+			return nil
+		})
+	}
+	run := func(in, program string, args ...string) string {
+		t.Helper()
+		cmd := exec.CommandContext(ctx, program, args...)
+		cmd.Stdin = strings.NewReader(in)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%q: %v\n%s\n%s", args, err, out, g.Tail())
+		}
+		return string(out)
+	}
+	vms(0)
+	out := run(password+"\n", b.Programs.Gateway, "pair", "lab", "--config", g.Config, "--url", vc.URL, "--thumbprint", vc.Thumbprint, "--user", "pf9", "--password-file", "-", "--control")
+	if !strings.Contains(out, "lab is paired: VMware vCenter Server") {
+		t.Error(out)
+	}
+	vms(2)
+	if out := run("", b.Programs.Gateway, "vcenters", "--config", g.Config); !strings.Contains(out, "lab") || !strings.Contains(out, "ok") {
+		t.Error(out)
+	}
+	run("", b.Programs.Gateway, "unpair", "lab", "--config", g.Config)
+	vms(0)
+
+	code := strings.Fields(run("", b.Programs.Gateway, "pairing-code", "--config", g.Config))[0]
+	files := make(map[string]string)
+	for name, text := range map[string]string{"code": code, "password": password} {
+		files[name] = filepath.Join(b.Dir, name)
+		if err := os.WriteFile(files[name], []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hosts, err := cp.Client.Hosts(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out = run("", b.Programs.Ctl, "gateway", "pair", string(hosts[0].ID), "lab", "--vcenter", vc.URL, "--thumbprint", vc.Thumbprint, "--user", "pf9",
+		"--password-file", files["password"], "--code-file", files["code"], "--url", cp.URL, "--token-file", filepath.Join(cp.State, "admin.token"), "--ca-file", cp.CAFile)
+	if !strings.Contains(out, "paired: VMware vCenter Server") {
+		t.Error(out)
+	}
+	vms(2)
+	if err := os.Remove(files["password"]); err != nil {
+		t.Fatal(err)
+	}
+	err = filepath.WalkDir(b.Dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if bytes.Contains(text, []byte(password)) {
+			t.Errorf("%s has the password", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
