@@ -68,7 +68,7 @@ func skewText(d time.Duration) string {
 }
 
 func (r Report) cloud(p *page) {
-	p.line("DU", or(r.Settings.DU, "not in the settings"))
+	p.line("DU", or(r.Settings.DU, "not set"))
 	tunnel := r.Agent.Tunnel
 	switch {
 	case r.Fingerprint == "":
