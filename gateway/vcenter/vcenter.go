@@ -52,7 +52,7 @@ type timing struct {
 }
 
 var usual = timing{
-	maxWait: 45, waitLimit: time.Minute, callLimit: 30 * time.Second,
+	maxWait: 40, waitLimit: 50 * time.Second, callLimit: 30 * time.Second,
 	firstList: 20 * time.Second, grace: 2 * time.Second,
 	firstRetry: 100 * time.Millisecond, lastRetry: 3 * time.Second, calm: 30 * time.Second, healthy: 10 * time.Second,
 	doubt: 5 * time.Second, sweepEvery: 10 * time.Minute,

@@ -5,6 +5,9 @@
 // pin, user and password in JSON; it ends with SIGTERM, and logs out.
 //
 //	echo '{"url":"https://vc","pin":"…","user":"u","password":"p"}' | vcprobe -
+//
+// With two more, a directory and a name, it does not look at all: it puts the
+// account into the vault in the directory, for a gateway that is to be measured.
 package main
 
 import (
@@ -26,6 +29,7 @@ import (
 
 	"github.com/openpf9/openpf9/agent/mirror"
 	"github.com/openpf9/openpf9/gateway/session"
+	"github.com/openpf9/openpf9/gateway/vault"
 	"github.com/openpf9/openpf9/gateway/vcenter"
 	"github.com/openpf9/openpf9/internal/discovery"
 	"github.com/openpf9/openpf9/internal/wire"
@@ -50,8 +54,8 @@ type config struct {
 }
 
 func read(args []string) (c config, err error) {
-	if len(args) != 2 {
-		return c, fmt.Errorf("usage: %s FILE, or - for standard input", args[0])
+	if len(args) != 2 && len(args) != 4 {
+		return c, fmt.Errorf("usage: %s FILE [VAULT NAME], FILE or - for standard input", args[0])
 	}
 	in := io.Reader(os.Stdin)
 	if args[1] != "-" {
@@ -69,9 +73,21 @@ func read(args []string) (c config, err error) {
 // inventory is most of what it holds. The gateway does the same.
 const gcPercent = 40
 
+// keep puts the account into a vault.
+func keep(c config, dir, name string) error {
+	v, err := vault.Open(vault.Options{Dir: dir})
+	if err != nil {
+		return err
+	}
+	return v.Set(name, vault.Secret{User: c.User, Password: c.Password})
+}
+
 func run() error {
 	debug.SetGCPercent(gcPercent)
 	c, err := read(os.Args)
+	if err == nil && len(os.Args) == 4 {
+		return keep(c, os.Args[2], os.Args[3])
+	}
 	if err != nil {
 		return fmt.Errorf("read the configuration: %w", err)
 	}

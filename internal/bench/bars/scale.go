@@ -52,7 +52,7 @@ func scale(ctx context.Context, r *run) error {
 		return err
 	}
 	most(r, "1,000 VMs at the control plane after the agent's start", time.Since(began), 2*time.Second, "")
-	if err := steady(ctx, r, big, "with 1,000 VMs", settle, 30); err != nil {
+	if err := steady(ctx, r, big, "with 1,000 VMs", settle, 30, 0.1); err != nil {
 		return err
 	}
 	big.Kill()
@@ -60,7 +60,7 @@ func scale(ctx context.Context, r *run) error {
 	if err != nil {
 		return err
 	}
-	if err := steady(ctx, r, idle, "with none", settle, 20); err != nil {
+	if err := steady(ctx, r, idle, "with none", settle, 20, 0.1); err != nil {
 		return err
 	}
 	ready, err := readiness(ctx, r, idle)
@@ -95,7 +95,7 @@ func fullInventory(ctx context.Context, cp *sandbox.ControlPlane, want int) erro
 }
 
 // steady measures an agent at rest.
-func steady(ctx context.Context, r *run, a *sandbox.Agent, what string, d time.Duration, limitMiB float64) error {
+func steady(ctx context.Context, r *run, a *sandbox.Agent, what string, d time.Duration, limitMiB, limitCPU float64) error {
 	pause := func(d time.Duration) error {
 		t := time.NewTimer(d)
 		defer t.Stop()
@@ -127,7 +127,7 @@ func steady(ctx context.Context, r *run, a *sandbox.Agent, what string, d time.D
 		return err
 	}
 	most(r, "agent "+what+": resident memory", float64(rss)/(1<<20), limitMiB, " MiB")
-	most(r, "agent "+what+fmt.Sprintf(": processor, over %v", d), 100*float64(after-before)/float64(d), 0.1, " %")
+	most(r, "agent "+what+fmt.Sprintf(": processor, over %v", d), 100*float64(after-before)/float64(d), limitCPU, " %")
 	return nil
 }
 
