@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/openpf9/openpf9/internal/discovery"
 	"github.com/openpf9/openpf9/internal/wire"
 	"github.com/openpf9/openpf9/plugin"
 	"github.com/openpf9/openpf9/plugin/inventory"
@@ -96,6 +97,32 @@ func declaration(name string, k *inventory.Kind) (*item, error) {
 			return w, err
 		}
 		bare(k, err)
+	}
+}
+
+// sumUp says of each kind whether it is listed. Of one that nobody may list any
+// more it stays as it was, so that a far side still learns that it is empty.
+func (m *Mirror) sumUp() {
+	for name, k := range m.kinds {
+		if name == inventory.KindKind {
+			continue
+		}
+		some, all, starting := false, true, false
+		for _, s := range m.sources {
+			if !slices.Contains(s.kinds, name) {
+				continue
+			}
+			some = true
+			all = all && s.listed
+			starting = starting || !s.listed && (s.status.State == "" || s.status.State == discovery.Starting)
+		}
+		if !some {
+			continue
+		}
+		if all && !k.listed {
+			m.compare(name)
+		}
+		k.listed, k.starting = all, starting
 	}
 }
 

@@ -85,14 +85,21 @@ func (m *Mirror) change(f func()) {
 // kind sums up one kind.
 type kind struct {
 	digest wire.Digest
-	listed bool // a source has listed it whole since the agent started
+	// listed: all sources that may list it have done so since the agent started,
+	// so that its digest says what there is. Before, a far side that compared
+	// would take what one of them has not listed yet for gone.
+	listed bool
+	// starting: it is not listed, and a source of it has not answered yet. What is
+	// new of it waits: when the source answers, comparing may show it is known.
+	starting bool
 }
 
 // source is one module's part.
 type source struct {
 	status   wire.SourceStatus
-	listed   bool
-	suspect  string // why the last list is not believed; empty: it is
+	listed   bool     // at least once
+	kinds    []string // that it may list, as it or its last list said
+	suspect  string   // why the last list is not believed; empty: it is
 	declared []plugin.Kind
 	history  history
 }
@@ -193,14 +200,15 @@ func (m *Mirror) replace(module string, kinds []string, fresh map[plugin.Key]*it
 		m.log.Warn("list not believed yet", "module", module, "gone", len(gone), "of", have)
 		gone = nil
 	}
-	for _, k := range kinds {
-		m.kind(k).listed = true
-	}
 	m.putAll(module, fresh, s.listed)
 	for _, k := range gone {
 		m.remove(k, s.listed)
 	}
-	s.listed = true
+	s.listed, s.kinds = true, kinds
+	for _, k := range kinds {
+		m.kind(k) // which may be empty
+	}
+	m.sumUp()
 	m.sumUpKinds()
 	m.wake(true)
 }
@@ -251,6 +259,10 @@ func (m *Mirror) Status(st wire.SourceStatus) {
 		first := s.status.State == "" || s.status.State == "starting" && st.State == "ok" // all is as it should be
 		turned := !first && s.status.State != st.State
 		s.status = st
+		if len(st.Kinds) > 0 {
+			s.kinds = st.Kinds
+		}
+		m.sumUp()
 		m.wake(true)
 		if turned {
 			m.note(st.Name, "", wire.Event{Type: "source", Name: st.Name, Detail: strings.TrimSuffix(st.State+": "+st.Reason, ": ")})
@@ -268,6 +280,7 @@ func (m *Mirror) Removed(module string) {
 			}
 		}
 		m.redeclare()
+		m.sumUp()
 		m.wake(true)
 	})
 }

@@ -9,8 +9,10 @@ import (
 	"testing"
 
 	"github.com/openpf9/openpf9/agent/mirror"
+	"github.com/openpf9/openpf9/internal/discovery"
 	"github.com/openpf9/openpf9/internal/wire"
 	"github.com/openpf9/openpf9/plugin"
+	"github.com/openpf9/openpf9/plugin/inventory"
 )
 
 type spec struct {
@@ -238,5 +240,47 @@ func BenchmarkUnchangedList(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		m.Listed("libvirt", []string{"vm"}, rs)
+	}
+}
+
+// Two modules list one kind, as two vCenters do VMs. Until both have, nobody may
+// take what one has not listed yet for gone.
+func TestKindOfTwoModulesIsListedWhenBothHave(t *testing.T) {
+	m := mirror.New(mirror.Options{})
+	kinds := []string{inventory.KindVM}
+	for _, name := range []string{"vcenter-a", "vcenter-b"} {
+		m.Status(wire.SourceStatus{Name: name, State: discovery.Starting, Kinds: kinds})
+	}
+	w := m.Compare()
+	defer w.Close()
+	_ = w.Take(1 << 20) // the statuses
+	m.Listed("vcenter-a", kinds, []plugin.Resource{{Key: plugin.Key{Kind: inventory.KindVM, ID: "a/1"}, Spec: inventory.VM{}}})
+	if d, ok := m.Digests()[inventory.KindVM]; ok {
+		t.Errorf("the kind has the digest %v while a module is starting", d)
+	}
+	if c := w.Take(1 << 20); c.Compare || len(c.Upserts) > 0 {
+		t.Errorf("while a module is starting there is %+v to take", c)
+	}
+
+	t.Run("one fails", func(t *testing.T) {
+		m.Status(wire.SourceStatus{Name: "vcenter-b", State: discovery.Failed, Reason: "refused", Kinds: kinds})
+		if c := w.Take(1 << 20); len(c.Upserts) != 1 || len(c.Digests) > 0 {
+			t.Errorf("after the other has failed there is %+v to take", c)
+		}
+		if _, ok := m.Digests()[inventory.KindVM]; ok {
+			t.Error("the kind has a digest though one of its modules has listed nothing")
+		}
+	})
+
+	m.Listed("vcenter-b", kinds, []plugin.Resource{{Key: plugin.Key{Kind: inventory.KindVM, ID: "b/1"}, Spec: inventory.VM{}}})
+	if c := w.Take(1 << 20); !c.Compare || len(c.Upserts) > 0 {
+		t.Errorf("when both have listed there is %+v to take", c)
+	}
+	if d := m.Digests()[inventory.KindVM]; d.Count != 2 {
+		t.Errorf("the digest is %v", d)
+	}
+	m.Got("vcenter-b", plugin.Key{Kind: inventory.KindVM, ID: "b/1"}, plugin.Resource{}, false)
+	if c := w.Take(1 << 20); len(c.Deletes) != 1 || c.Digests[inventory.KindVM].Count != 1 {
+		t.Errorf("after a deletion there is %+v to take", c)
 	}
 }

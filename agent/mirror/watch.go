@@ -1,6 +1,8 @@
 package mirror
 
 import (
+	"maps"
+
 	"github.com/openpf9/openpf9/internal/wire"
 	"github.com/openpf9/openpf9/plugin"
 )
@@ -12,9 +14,12 @@ type Watch struct {
 	C chan struct{} // has one when there is something to take
 	m *Mirror
 
+	compares bool // the consumer compares digests
+
 	// The mirror's mu guards what follows.
 	keys     map[plugin.Key]struct{}
 	statuses bool
+	compare  bool // a kind is listed now that was not
 }
 
 // Changes is what a consumer takes at once.
@@ -24,16 +29,25 @@ type Changes struct {
 	Sources []wire.SourceStatus // nil: unchanged
 	// Digests are of the kinds that changed, if nothing is left to take.
 	Digests map[string]wire.Digest
+	// Compare asks to compare digests, and there is nothing else then: kinds have
+	// been listed for the first time, and the far side may know all of it.
+	Compare bool
 }
 
 // Empty says whether there is nothing in it.
 func (c *Changes) Empty() bool {
-	return len(c.Upserts) == 0 && len(c.Deletes) == 0 && c.Sources == nil
+	return len(c.Upserts) == 0 && len(c.Deletes) == 0 && c.Sources == nil && !c.Compare
 }
 
 // Watch begins to gather. The caller ends it with Close.
-func (m *Mirror) Watch() *Watch {
-	w := &Watch{C: make(chan struct{}, 1), m: m, keys: make(map[plugin.Key]struct{})}
+func (m *Mirror) Watch() *Watch { return m.watch(false) }
+
+// Compare is Watch for a consumer whose far side knows an earlier state, and who
+// compares digests with it.
+func (m *Mirror) Compare() *Watch { return m.watch(true) }
+
+func (m *Mirror) watch(compares bool) *Watch {
+	w := &Watch{C: make(chan struct{}, 1), m: m, compares: compares, keys: make(map[plugin.Key]struct{})}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.watches[w] = struct{}{}
@@ -42,10 +56,33 @@ func (m *Mirror) Watch() *Watch {
 			w.keys[k] = struct{}{}
 		}
 	}
-	if len(w.keys) > 0 {
+	if w.some() {
 		w.signal()
 	}
 	return w
+}
+
+// compare tells those who compare that a kind is listed now.
+func (m *Mirror) compare(kind string) {
+	for w := range m.watches {
+		if w.compares {
+			w.compare = true
+			maps.DeleteFunc(w.keys, func(k plugin.Key, _ struct{}) bool { return k.Kind == kind })
+		}
+	}
+}
+
+// waits says whether what is new of a kind is not to be taken yet.
+func (w *Watch) waits(kind string) bool { return w.compares && w.m.kind(kind).starting }
+
+// some says whether there are keys to take.
+func (w *Watch) some() bool {
+	for k := range w.keys {
+		if !w.waits(k.Kind) {
+			return true
+		}
+	}
+	return false
 }
 
 // Close ends the gathering.
@@ -65,7 +102,7 @@ func (m *Mirror) mark(k plugin.Key) {
 func (m *Mirror) wake(statuses bool) {
 	for w := range m.watches {
 		w.statuses = w.statuses || statuses
-		if len(w.keys) > 0 || w.statuses {
+		if w.compare || w.statuses || w.some() {
 			w.signal()
 		}
 	}
@@ -83,10 +120,20 @@ func (w *Watch) Take(size int) Changes {
 	w.m.mu.Lock()
 	defer w.m.mu.Unlock()
 	var c Changes
+	if w.compare {
+		w.compare, w.statuses = false, false // a hello has them too
+		if w.some() {
+			w.signal()
+		}
+		return Changes{Compare: true}
+	}
 	kinds := make(map[string]struct{})
 	for k := range w.keys {
 		if size <= 0 {
 			break
+		}
+		if w.waits(k.Kind) {
+			continue
 		}
 		delete(w.keys, k)
 		kinds[k.Kind] = struct{}{}
@@ -101,7 +148,7 @@ func (w *Watch) Take(size int) Changes {
 	if w.statuses {
 		c.Sources, w.statuses = w.m.statuses(), false
 	}
-	if len(w.keys) > 0 {
+	if w.some() {
 		w.signal()
 		return c
 	}
@@ -139,5 +186,6 @@ func (w *Watch) Return(c Changes) {
 		w.keys[k] = struct{}{}
 	}
 	w.statuses = w.statuses || c.Sources != nil
+	w.compare = w.compare || c.Compare
 	w.signal()
 }

@@ -3,6 +3,8 @@ package uplink
 import (
 	"context"
 	"encoding/json"
+	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/openpf9/openpf9/agent/mirror"
@@ -22,7 +24,7 @@ type talk struct {
 }
 
 func (t *talk) run(ctx context.Context) error {
-	t.watch = t.o.Mirror.Watch()
+	t.watch = t.o.Mirror.Compare()
 	defer t.watch.Close()
 	if err := t.hello(ctx); err != nil {
 		return err
@@ -105,11 +107,13 @@ func (t *talk) hello(ctx context.Context) error {
 		return err
 	}
 	t.usage = time.Duration(welcome.UsageSeconds) * time.Second
+	t.packs.Store(slices.Contains(welcome.Encodings, wire.EncodingGzip))
 	return t.whole(ctx, welcome.Need)
 }
 
 // whole sends all resources of some kinds.
 func (t *talk) whole(ctx context.Context, kinds []string) error {
+	sent := 0
 	for _, kind := range kinds {
 		rs, digest := t.watch.TakeKind(kind)
 		for first := true; first || len(rs) > 0; first = false {
@@ -118,6 +122,7 @@ func (t *talk) whole(ctx context.Context, kinds []string) error {
 				size += len(rs[n].Spec) + len(rs[n].Ext) + 300
 				n++
 			}
+			sent += size
 			r := wire.Report{Full: kind, Begin: first, End: n == len(rs), Upserts: rs[:n]}
 			if r.End {
 				r.Digests = map[string]wire.Digest{kind: digest}
@@ -129,6 +134,9 @@ func (t *talk) whole(ctx context.Context, kinds []string) error {
 		}
 	}
 	t.agreed()
+	if sent > muchSent {
+		debug.FreeOSMemory()
+	}
 	return nil
 }
 
@@ -148,6 +156,12 @@ func (t *talk) changes(ctx context.Context, usage *inventory.Usage) error {
 		c := t.watch.Take(partBytes)
 		if c.Empty() && usage == nil {
 			return nil
+		}
+		if c.Compare {
+			if err := t.hello(ctx); err != nil {
+				return err
+			}
+			continue
 		}
 		r := wire.Report{Upserts: c.Upserts, Deletes: c.Deletes, Sources: c.Sources, Digests: c.Digests, Usage: usage}
 		ack, err := t.report(ctx, r)

@@ -9,6 +9,7 @@ package uplink
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,6 +21,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/openpf9/openpf9/agent/mirror"
@@ -33,6 +35,8 @@ const (
 	requestTimeout = 30 * time.Second
 	idleTimeout    = 3 * time.Second // then an idle host holds no stream
 	partBytes      = 1 << 20         // of one report
+	packFrom       = 4 << 10         // bytes of a message that is worth compressing
+	muchSent       = 4 << 20         // bytes at once, after which garbage is given back: quiet follows
 	recheck        = 10 * time.Minute
 	retry          = time.Second // after an error, on the same session
 	eventsAtOnce   = 200
@@ -44,6 +48,7 @@ const (
 type Uplink struct {
 	o      Options
 	client *http.Client
+	packs  atomic.Bool // the deployment unit takes compressed messages
 
 	mu     sync.Mutex // guards the fields below
 	synced time.Time  // last acknowledged report or hello; zero: not since the tunnel is up
@@ -182,11 +187,18 @@ func (u *Uplink) call(ctx context.Context, path string, in, out any) error {
 	if err != nil {
 		return err
 	}
+	packed := u.packs.Load() && len(body) >= packFrom
+	if packed {
+		body = pack(body)
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+wire.ServiceResmgr+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
+	if packed {
+		req.Header.Set("Content-Encoding", wire.EncodingGzip)
+	}
 	resp, err := u.client.Do(req)
 	if err != nil {
 		return err
@@ -204,6 +216,15 @@ func (u *Uplink) call(ctx context.Context, path string, in, out any) error {
 		return fmt.Errorf("%s: the deployment unit refused: %s", path, problem.Message)
 	}
 	return json.Unmarshal(text, out)
+}
+
+// pack compresses a message.
+func pack(body []byte) []byte {
+	var out bytes.Buffer
+	z := gzip.NewWriter(&out)
+	_, _ = z.Write(body) // a buffer takes all
+	_ = z.Close()
+	return out.Bytes()
 }
 
 func (u *Uplink) agreed() {

@@ -52,10 +52,14 @@ const (
 	ServiceVCenter = "vcenter"
 )
 
+// EncodingGzip is the content encoding of RFC 1952.
+const EncodingGzip = "gzip"
+
 // TunnelPath is where a DU accepts tunnels.
 const TunnelPath = "/tunnel/v1"
 
-// MaxReport bounds the body of a report in bytes. A sender splits what is
+// MaxReport bounds the body of a report in bytes, before it was compressed and
+// after. A sender splits what is
 // larger; a receiver refuses it.
 const MaxReport = 4 << 20
 
@@ -161,6 +165,8 @@ type Welcome struct {
 	// UsageSeconds is how often to send usage; 0: never.
 	UsageSeconds int       `json:"usage_seconds"`
 	Time         time.Time `json:"time"` // the DU's clock
+	// Encodings are the content encodings that messages may have: "gzip".
+	Encodings []string `json:"encodings,omitempty"`
 }
 
 // Report carries changes, or a part of a whole kind.

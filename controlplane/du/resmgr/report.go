@@ -49,6 +49,7 @@ func (m *Manager) Hello(p Peer, hello *wire.Hello) (wire.Welcome, error) {
 		l.unlisted = !listed
 	}
 	return wire.Welcome{
+		Encodings:    []string{wire.EncodingGzip},
 		Version:      min(hello.Version, wire.Version),
 		Need:         h.differing(hello.Digests),
 		UsageSeconds: m.cfg.UsageSeconds,

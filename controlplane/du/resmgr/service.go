@@ -1,8 +1,10 @@
 package resmgr
 
 import (
+	"compress/gzip"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"time"
 
@@ -51,8 +53,19 @@ func message[T any](m *Manager, name string, do func(*http.Request, Peer, *T) (a
 	})
 }
 
+// decode reads a message, which may be compressed.
 func decode(w http.ResponseWriter, r *http.Request, v any) error {
-	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, wire.MaxReport)).Decode(v)
+	body := io.ReadCloser(http.MaxBytesReader(w, r.Body, wire.MaxReport))
+	if e := r.Header.Get("Content-Encoding"); e == wire.EncodingGzip {
+		z, err := gzip.NewReader(body)
+		if err != nil {
+			return refuse(http.StatusBadRequest, "decode message: %w", err)
+		}
+		body = http.MaxBytesReader(w, z, wire.MaxReport)
+	} else if e != "" {
+		return refuse(http.StatusUnsupportedMediaType, "content encoding %.20q: want gzip, or none", e)
+	}
+	err := json.NewDecoder(body).Decode(v)
 	if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return refuse(http.StatusRequestEntityTooLarge, "message has more than %d bytes", large.Limit)
 	}
