@@ -15,7 +15,7 @@ const checkUsage = `BINARY [ARG...]
 Starts the plugin about a dozen times, one after the other, and holds it to each
 rule of the protocol. A script may need its interpreter before it:
 pf9-hostagent plugin check python3 acme.py.
-Exit status: 0 no rule is broken, 1 some are, 2 it could not be checked.
+Exit status: 0 no rule is broken, 1 some are, 2 it could not be checked in full.
 `
 
 func pluginCheck(ctx context.Context, c *command) error {

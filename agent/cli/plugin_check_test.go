@@ -26,7 +26,7 @@ func TestPluginCheckSaysWhatIsWrong(t *testing.T) {
 		{[]string{"check", "--slack", "5", "x"}, 2, `invalid value "5" for flag -slack: want a number and its unit, such as 5s, 500ms or 1m`},
 		{[]string{"check", "--slack", "-5s", "x"}, 2, "want a number and its unit"},
 		{[]string{"check", "--help"}, 0, "give the plugin this much more time at each limit"},
-		{[]string{"check"}, 2, "Exit status: 0 no rule is broken, 1 some are, 2 it could not be checked."},
+		{[]string{"check"}, 2, "Exit status: 0 no rule is broken, 1 some are, 2 it could not be checked in full."},
 		{[]string{"check", "--break", "false", "x"}, 2, "--break and --mend go together"},
 		{[]string{"check", filepath.Join(dir, "none")}, 2, "cannot check this plugin: there is no file"},
 		{[]string{"check", script}, 2, "is not executable: chmod +x " + script},

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,7 +20,7 @@ import (
 var variants = []string{
 	"resync-repeats-all/part", "resync-repeats-all/forgotten", "outlives-garbage/crash", "valid-resources/id",
 	"config-takes-its-defaults/refused", "config-refuses-unknown-keys/schema",
-	"first-snapshot/not-again",
+	"first-snapshot/not-again", "first-snapshot/refused", "first-snapshot/unflushed",
 }
 
 // buildBroken builds the program of testdata/broken.
@@ -122,6 +123,64 @@ func TestSlowStarts(t *testing.T) {
 				t.Errorf("the log is missing in\n%s", &text)
 			}
 		})
+	}
+}
+
+// TestSlowLists wants a list that is late or refused to be named as that, with
+// what to do.
+func TestSlowLists(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		mode, want string
+		quick      bool
+	}{
+		{"resync-repeats-all/slow", "the list took 5", false},
+		{"first-snapshot", "no complete list within 6s of the welcome, and nothing else: does it flush after each line? If it does, a plugin whose list is slow is checked with --slack", false},
+		{"first-snapshot/unflushed", "but 17 bytes: end each message with a newline", false},
+		{"first-snapshot/refused", "the list fails: it is broken; no complete one within 1.5s of this status, degraded", true},
+	}
+	modes := make([]string, len(tests))
+	for i, test := range tests {
+		modes[i] = test.mode
+	}
+	reports := checkAll(t, modes, time.Second)
+	for i, test := range tests {
+		t.Run(test.mode, func(t *testing.T) {
+			r := &reports[i]
+			rule, _, _ := strings.Cut(test.mode, "/")
+			f := r.Failures()
+			if len(f) != 1 || string(f[0].Rule) != rule || !strings.Contains(f[0].Reason, test.want) {
+				t.Errorf("the failures are %+v, want one with %q", f, test.want)
+			}
+			if test.quick && r.Took > 5*time.Second {
+				t.Errorf("it took %v, want no wait for what is refused", r.Took)
+			}
+		})
+	}
+}
+
+// TestWhatIsNotTriedIsNoSuccess when the time is up.
+func TestWhatIsNotTriedIsNoSuccess(t *testing.T) {
+	t.Parallel()
+	r := checkAll(t, []string{"none/slow-later"}, time.Second)[0]
+	var text strings.Builder
+	_ = r.WriteText(&text)
+	if r.OK() || r.ExitCode() != 2 || len(r.Failures()) > 0 || !strings.Contains(text.String(), "breaks no rule that was tried") {
+		t.Errorf("exit code %d\n%s\nwant 2, for the check is not whole", r.ExitCode(), &text)
+	}
+	for _, want := range []string{"out of time after 15s: a start took up to 5", "with --slack 6s", "; not tried: ", string(RuleUnknownKey), string(RuleErrors)} {
+		if !strings.Contains(r.Problem, want) {
+			t.Errorf("the problem is %q, want %q", r.Problem, want)
+		}
+	}
+}
+
+func TestAnInterruptedCheckSaysNothingElse(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	r := Check(ctx, Options{Command: []string{"/bin/cat"}})
+	if r.Problem != "the check was interrupted" || r.ExitCode() != 2 || len(r.Failures()) > 0 {
+		t.Errorf("the report is %+v", r)
 	}
 }
 

@@ -66,14 +66,15 @@ func (k *kit) example(c *child) string {
 
 // window acknowledges nothing, asks for much and counts.
 func (k *kit) window(c *child) {
-	const window, asked = 2, 10
+	const window = 2
+	asked, lists := k.resyncs(window+1, 10)
 	c.dontAck = true
 	err := k.welcome(c, k.opt.Config, window)
 	if err == nil {
 		err = c.until(func() bool { return c.deltas > 0 }, firstTime+k.opt.Slack)
 	}
 	if errors.Is(err, errTimeout) {
-		err = fmt.Errorf("%w: no delta within %v", err, firstTime+k.opt.Slack)
+		err = tardy(fmt.Sprintf("no delta within %v of the welcome; %s", firstTime+k.opt.Slack, slackFor(firstTime)))
 	}
 	if err != nil {
 		k.unlisted(err)
@@ -93,7 +94,7 @@ func (k *kit) window(c *child) {
 		}
 	}
 	if err == nil {
-		err = c.until(over, 200*time.Millisecond)
+		err = c.until(over, 200*time.Millisecond+lists)
 	}
 	switch {
 	case over():
@@ -104,11 +105,18 @@ func (k *kit) window(c *child) {
 		return
 	}
 	k.ok(RuleWindow, fmt.Sprintf("%d unacknowledged with a window of %d", c.deltas, window))
-	k.forgotten(c)
+	k.forgotten(c, lists)
+}
+
+// resyncs says how many to send at once of those that would be best, and for how
+// long a plugin may list that answers each by itself.
+func (k *kit) resyncs(least, best int) (n int, lists time.Duration) {
+	n = min(best, max(least, int(time.Second/max(k.listTime, time.Millisecond))))
+	return n, time.Duration(n) * k.listTime
 }
 
 // forgotten wants a resync that met a full window to be answered later.
-func (k *kit) forgotten(c *child) {
+func (k *kit) forgotten(c *child, lists time.Duration) {
 	if k.broken(RuleResync) {
 		return
 	}
@@ -116,7 +124,7 @@ func (k *kit) forgotten(c *child) {
 	wholes := c.wholes
 	err := c.send(protocol.Frame{Ack: &protocol.Ack{Seq: c.receiver.Seq()}})
 	if err == nil {
-		err = c.until(func() bool { return c.wholes > wholes }, leaveTime+k.opt.Slack)
+		err = c.until(func() bool { return c.wholes > wholes }, leaveTime+k.opt.Slack+lists)
 	}
 	if errors.Is(err, errTimeout) {
 		k.fail(RuleResync, "a resync that came while the window was full is forgotten")
@@ -179,19 +187,25 @@ func (k *kit) slowReader(c *child) {
 		return
 	}
 	const pings = 40
+	asked, lists := k.resyncs(1, pings)
+	limit := leaveTime + k.opt.Slack + lists
 	c.did("asks for much and reads nothing")
-	for range pings {
+	for i := range pings {
 		c.nonce++
-		if err := c.send(protocol.Frame{Ping: &protocol.Ping{Nonce: c.nonce}}, protocol.Frame{Resync: &protocol.Resync{Reason: "check"}}); err != nil {
+		frames := []protocol.Frame{{Ping: &protocol.Ping{Nonce: c.nonce}}}
+		if i < asked {
+			frames = append(frames, protocol.Frame{Resync: &protocol.Resync{Reason: "check"}})
+		}
+		if err := c.send(frames...); err != nil {
 			k.breach(RuleSlowReader, err)
 			return
 		}
 	}
 	c.ends(700 * time.Millisecond) // not reading
 	wholes := c.wholes
-	err := c.until(func() bool { return c.wholes > wholes || k.broken(RuleResync) }, leaveTime+k.opt.Slack)
+	err := c.until(func() bool { return c.wholes > wholes || k.broken(RuleResync) }, limit)
 	if err == nil && !k.broken(RulePong) {
-		err = c.ping(leaveTime + k.opt.Slack)
+		err = c.ping(limit)
 	}
 	if err != nil { // also a breach of another rule, which nothing but waiting brought about
 		k.fail(RuleSlowReader, fmt.Sprintf("after the agent read nothing for 700ms: %v", err))
@@ -325,9 +339,10 @@ func (k *kit) listError(c *child) {
 	}
 	defer mend()
 	deletes := c.deletes
-	err := c.until(func() bool { return c.status.Level != protocol.OK || c.deletes > deletes }, firstTime+k.opt.Slack)
+	list := min(k.report.Snapshot, firstTime+k.opt.Slack)
+	err := c.until(func() bool { return c.status.Level != protocol.OK || c.deletes > deletes }, firstTime+2*list+k.opt.Slack)
 	if err == nil && c.deletes == deletes { // the status is told; does anything follow?
-		err = c.until(func() bool { return c.deletes > deletes }, 2*slowInterval)
+		err = c.until(func() bool { return c.deletes > deletes }, 2*slowInterval+list)
 	}
 	switch {
 	case c.deletes > deletes:

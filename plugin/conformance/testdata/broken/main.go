@@ -224,7 +224,7 @@ func (p *plugin) hear(line []byte) {
 
 // list looks at the world and tells what differs.
 func (p *plugin) list() {
-	if p.is("first-snapshot") || p.is("first-snapshot/not-again") && p.starts == 2 {
+	if p.spoilList() {
 		return
 	}
 	full := p.listed && p.seq-p.acked >= p.window
@@ -270,6 +270,26 @@ func (p *plugin) list() {
 		p.spoilAfter()
 	}
 	p.listed = true
+}
+
+// spoilList is late with a list, or reports that there is none.
+func (p *plugin) spoilList() (none bool) {
+	switch {
+	case p.is("first-snapshot"), p.is("first-snapshot/not-again") && p.starts == 2:
+		return true
+	case p.is("first-snapshot/refused"):
+		p.status("degraded")
+		return true
+	case p.is("first-snapshot/unflushed"):
+		if !p.listed {
+			io.WriteString(os.Stdin, `{"delta":{"seq":1`)
+			p.listed = true
+		}
+		return true
+	case p.is("resync-repeats-all/slow") && p.owed, p.is("none/slow-later") && p.starts > 1 && !p.listed:
+		time.Sleep(5 * time.Second)
+	}
+	return false
 }
 
 func (p *plugin) status(level string) {
