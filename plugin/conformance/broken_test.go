@@ -20,6 +20,8 @@ import (
 var variants = []string{
 	"resync-repeats-all/part", "resync-repeats-all/forgotten", "outlives-garbage/crash", "valid-resources/id",
 	"config-takes-its-defaults/refused", "config-refuses-unknown-keys/schema",
+	"config-refuses-unknown-keys/text", "config-refuses-unknown-keys/exit", "config-refuses-unknown-keys/silent",
+	"config-refuses-unknown-keys/stays", "error-deletes-nothing/leaves",
 	"first-snapshot/not-again", "first-snapshot/refused", "first-snapshot/unflushed",
 }
 
@@ -134,7 +136,7 @@ func TestSlowLists(t *testing.T) {
 		mode, want string
 		quick      bool
 	}{
-		{"resync-repeats-all/slow", "the list took 5", false},
+		{"resync-repeats-all/slow", "the list took 4", false},
 		{"first-snapshot", "no complete list within 6s of the welcome, and nothing else: does it flush after each line? If it does, a plugin whose list is slow is checked with --slack", false},
 		{"first-snapshot/unflushed", "but 17 bytes: end each message with a newline", false},
 		{"first-snapshot/refused", "the list fails: it is broken; no complete one within 1.5s of this status, degraded", true},
@@ -168,7 +170,7 @@ func TestWhatIsNotTriedIsNoSuccess(t *testing.T) {
 	if r.OK() || r.ExitCode() != 2 || len(r.Failures()) > 0 || !strings.Contains(text.String(), "breaks no rule that was tried") {
 		t.Errorf("exit code %d\n%s\nwant 2, for the check is not whole", r.ExitCode(), &text)
 	}
-	for _, want := range []string{"out of time after 15s: a start took up to 5", "with --slack 6s", "; not tried: ", string(RuleUnknownKey), string(RuleErrors)} {
+	for _, want := range []string{"out of time after 15s: a start took up to 4", "with --slack 5s", "; not tried: ", string(RuleUnknownKey), string(RuleErrors)} {
 		if !strings.Contains(r.Problem, want) {
 			t.Errorf("the problem is %q, want %q", r.Problem, want)
 		}

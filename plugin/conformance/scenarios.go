@@ -305,6 +305,23 @@ func (k *kit) unknownKey(c *child) {
 	case errors.Is(err, errTimeout):
 		k.fail(RuleUnknownKey, fmt.Sprintf("given a key that it does not know it neither refuses nor lists: %v", err))
 	default:
+		k.refusal(c, key)
+	}
+}
+
+// refusal wants a configuration to be refused as the protocol has it.
+func (k *kit) refusal(c *child, key string) {
+	const exit = 78
+	switch {
+	case c.status.Level != protocol.Failed:
+		k.fail(RuleUnknownKey, fmt.Sprintf("it leaves and does not say why: want a status, level %s, that names the key%s", protocol.Failed, c.logged()))
+	case !strings.Contains(c.status.Text, key):
+		k.fail(RuleUnknownKey, fmt.Sprintf("the status's text is %.100q: want the key in it, %s", c.status.Text, key))
+	case !c.leaves(leaveTime + k.opt.Slack):
+		k.fail(RuleUnknownKey, fmt.Sprintf("it says that it gives up, and is still there %v later", leaveTime+k.opt.Slack))
+	case c.cmd.ProcessState.ExitCode() != exit:
+		k.fail(RuleUnknownKey, fmt.Sprintf("it leaves with %v, want exit status %d, which says that the configuration is at fault", c.cmd.ProcessState, exit))
+	default:
 		k.ok(RuleUnknownKey, c.status.Text)
 	}
 }
@@ -351,8 +368,10 @@ func (k *kit) listError(c *child) {
 		k.warn(RuleErrors, "not exercised: what should make the list fail was done, and the plugin's status stays ok")
 	case errors.Is(err, errTimeout):
 		k.ok(RuleErrors, "its status: "+c.status.Text)
+	case errors.Is(err, errGone) && c.status.Level == protocol.OK:
+		k.fail(RuleErrors, fmt.Sprintf("when the list failed it left without a status: %v", err))
 	case errors.Is(err, errGone):
-		k.ok(RuleErrors, "it left")
+		k.ok(RuleErrors, "its status: "+c.status.Text+"; it left")
 	default:
 		k.breach(RuleErrors, err)
 	}

@@ -128,11 +128,28 @@ func (p *plugin) welcome(line []byte) object {
 	for key := range config {
 		known := key == "dir" && !p.is("config-takes-its-defaults/refused") || p.is("config-refuses-unknown-keys")
 		if !known {
-			p.send(object{"status": object{"level": "failed", "code": "config", "text": "what is " + key + "?"}})
-			os.Exit(1)
+			p.refuse(key)
 		}
 	}
 	return f.Welcome
+}
+
+// refuse leaves for a key of the configuration.
+func (p *plugin) refuse(key string) {
+	text, exit := "what is "+key+"?", 78
+	switch p.mode {
+	case "config-refuses-unknown-keys/text":
+		text = "bad config"
+	case "config-refuses-unknown-keys/exit":
+		exit = 1
+	case "config-refuses-unknown-keys/silent":
+		os.Exit(exit)
+	}
+	p.send(object{"status": object{"level": "failed", "code": "config", "text": text}})
+	if p.is("config-refuses-unknown-keys/stays") {
+		time.Sleep(time.Hour)
+	}
+	os.Exit(exit)
 }
 
 func (p *plugin) spoilMachine() {
@@ -243,6 +260,9 @@ func (p *plugin) list() {
 	}
 	if name := os.Getenv("BREAK"); name != "" {
 		if _, err := os.Stat(name); err == nil {
+			if p.is("error-deletes-nothing/leaves") {
+				os.Exit(1)
+			}
 			if !p.is("error-deletes-nothing") {
 				p.status("degraded")
 				return
@@ -287,7 +307,7 @@ func (p *plugin) spoilList() (none bool) {
 		}
 		return true
 	case p.is("resync-repeats-all/slow") && p.owed, p.is("none/slow-later") && p.starts > 1 && !p.listed:
-		time.Sleep(5 * time.Second)
+		time.Sleep(4 * time.Second)
 	}
 	return false
 }
