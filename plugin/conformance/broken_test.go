@@ -18,7 +18,7 @@ import (
 
 // variants are ways to break a rule beside the first.
 var variants = []string{
-	"resync-repeats-all/part", "resync-repeats-all/forgotten", "outlives-garbage/crash", "valid-resources/id",
+	"resync-repeats-all/part", "resync-repeats-all/forgotten", "outlives-garbage/crash", "one-json-object-a-line/type", "valid-resources/id",
 	"config-takes-its-defaults/refused", "config-refuses-unknown-keys/schema",
 	"config-refuses-unknown-keys/text", "config-refuses-unknown-keys/exit", "config-refuses-unknown-keys/silent",
 	"config-refuses-unknown-keys/stays", "error-deletes-nothing/leaves",

@@ -332,6 +332,8 @@ func (p *plugin) spoil(d object, things []object) {
 		things[0]["kind"] = "com.example.other"
 	case "valid-resources":
 		things[0]["spec"] = []int{}
+	case "one-json-object-a-line/type":
+		things[0]["id"] = 7
 	case "valid-resources/id":
 		things[0]["id"] = ""
 	case "specs-match-schema":
