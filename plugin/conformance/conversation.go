@@ -1,7 +1,6 @@
 package conformance
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -184,20 +183,6 @@ func (k *kit) quiet(c *child) (string, error) {
 		k.ok(RuleProcessor, text)
 	}
 	return fmt.Sprintf("for %v, told to list each %v", quiet.Round(10*time.Millisecond), fastInterval), nil
-}
-
-// news says what differs from what was listed before, or the first of it.
-func (c *child) news(before map[protocol.Key]protocol.Resource) string {
-	for key, now := range c.state {
-		was, known := before[key]
-		switch {
-		case !known:
-			return fmt.Sprintf("%s %s is new", key.Kind, key.ID)
-		case !bytes.Equal(was.Spec, now.Spec):
-			return fmt.Sprintf("the spec of %s %s was %.100s and is %.100s", key.Kind, key.ID, was.Spec, now.Spec)
-		}
-	}
-	return "the specs in it are the same as before"
 }
 
 func (k *kit) pong(c *child) (string, error) {
