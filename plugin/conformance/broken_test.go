@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -39,13 +40,14 @@ func buildBroken(t *testing.T) string {
 // that one and no other.
 func TestBrokenPlugins(t *testing.T) {
 	t.Parallel()
-	modes := append([]string{"none", "none/noise"}, variants...)
+	modes := append([]string{"none", "none/noise", "none/empty", "none/counted"}, variants...)
 	for _, rule := range rules {
 		modes = append(modes, string(rule))
 	}
 	reports := checkAll(t, modes, 4*time.Second)
 	for i, mode := range modes {
 		t.Run(mode, func(t *testing.T) {
+			doubted(t, mode, reports[i])
 			want, _, _ := strings.Cut(mode, "/")
 			var got []string
 			for _, f := range reports[i].Failures() {
@@ -58,6 +60,26 @@ func TestBrokenPlugins(t *testing.T) {
 			_ = reports[i].WriteText(&text)
 			t.Errorf("the report names %q\n%s", got, &text)
 		})
+	}
+}
+
+// doubts are what reports say about that breaks no rule, and means little or will.
+var doubts = map[string]map[protocol.Rule]string{
+	"none/empty": {
+		RuleFirstSnapshot: "warning it lists nothing, so these rules saw nothing to hold it to: no-duplicate-ids, ",
+		RuleStable:        "skipped nothing is listed", protocol.RuleResource: "skipped nothing is listed", RuleErrors: "skipped nothing is listed",
+	},
+	"none/counted": {RuleStable: "warning the ids of com.example.thing are 0 to 2"},
+	"pong-in-time": {RuleUnknown: "skipped the plugin answers no ping to tell"},
+}
+
+// doubted wants the warnings of a mode, and no others.
+func doubted(t *testing.T, mode string, r Report) {
+	for _, res := range r.Results {
+		want := doubts[mode][res.Rule]
+		if got := res.Outcome + " " + res.Reason; !strings.HasPrefix(got, want) || res.Outcome == Warned && want == "" {
+			t.Errorf("%s is %s, want %s", res.Rule, got, cmp.Or(want, "no warning"))
+		}
 	}
 }
 
@@ -145,7 +167,8 @@ func TestSlowLists(t *testing.T) {
 	for i, test := range tests {
 		modes[i] = test.mode
 	}
-	reports := checkAll(t, modes, time.Second)
+	reports := checkAll(t, append(modes, "none/slow-later"), time.Second)
+	t.Run("none/slow-later", func(t *testing.T) { notTried(t, &reports[len(tests)]) })
 	for i, test := range tests {
 		t.Run(test.mode, func(t *testing.T) {
 			r := &reports[i]
@@ -161,10 +184,8 @@ func TestSlowLists(t *testing.T) {
 	}
 }
 
-// TestWhatIsNotTriedIsNoSuccess when the time is up.
-func TestWhatIsNotTriedIsNoSuccess(t *testing.T) {
-	t.Parallel()
-	r := checkAll(t, []string{"none/slow-later"}, time.Second)[0]
+// notTried wants a check whose time is up to be no success.
+func notTried(t *testing.T, r *Report) {
 	var text strings.Builder
 	_ = r.WriteText(&text)
 	if r.OK() || r.ExitCode() != 2 || len(r.Failures()) > 0 || !strings.Contains(text.String(), "breaks no rule that was tried") {

@@ -120,6 +120,7 @@ type kit struct {
 	hello    protocol.Hello // of the first run
 	keys     map[protocol.Key]bool
 	starts   int
+	empty    bool                   // nothing is listed
 	stop     string                 // why no further scenario is worth its start; "": go on
 	slowest  time.Duration          // from a start to its first list
 	untried  map[protocol.Rule]bool // in full, for stop

@@ -53,7 +53,12 @@ func (k *kit) conversation(c *child) bool {
 		return false
 	}
 	k.report.Snapshot, k.report.Resources = time.Since(began), len(c.state)
-	k.ok(RuleFirstSnapshot, fmt.Sprintf("%d resources after %v", len(c.state), k.report.Snapshot.Round(100*time.Microsecond)))
+	if k.empty = len(c.state) == 0; k.empty {
+		k.warn(RuleFirstSnapshot, "it lists nothing, so these rules saw nothing to hold it to: "+list(vacuous, len(vacuous))+
+			"; point it to a world that has something, by --config or Options.Config")
+	} else {
+		k.ok(RuleFirstSnapshot, fmt.Sprintf("%d resources after %v", len(c.state), k.report.Snapshot.Round(100*time.Microsecond)))
+	}
 	k.keys = make(map[protocol.Key]bool)
 	for key := range c.state {
 		k.keys[key] = true
@@ -73,6 +78,10 @@ func (k *kit) conversation(c *child) bool {
 		{RuleUnknown, k.unknown},
 		{RuleResync, k.resync},
 	} {
+		if step.rule == RuleUnknown && k.broken(RulePong) {
+			k.skip(RuleUnknown, "the plugin answers no ping to tell")
+			continue
+		}
 		c.did("looks at " + string(step.rule))
 		seen, err := step.run(c)
 		if err != nil {
@@ -203,9 +212,6 @@ func (k *kit) unknown(c *child) (string, error) {
 		`{"refresh":{"keys":[],"later":{}}}` + "\n"
 	if err := c.sendRaw([]byte(later)); err != nil {
 		return "", errGone
-	}
-	if k.broken(RulePong) {
-		return "sent; the plugin answers no ping to tell more", nil
 	}
 	if err := c.ping(answerTime + k.opt.Slack); err != nil {
 		return "", fmt.Errorf("after messages and keys of a later time: %w", err)

@@ -123,8 +123,8 @@ func (r *Report) writeResults(b *strings.Builder) {
 		fmt.Fprintf(b, "%-8s %s\n", "PROBLEM", r.Problem)
 	}
 	if r.Snapshot > 0 {
-		fmt.Fprintf(b, "\n%d resources; hello after %v, snapshot after %v more; %.1f MiB resident; %.2f %% of a processor\n",
-			r.Resources, r.Hello.Round(time.Millisecond), r.Snapshot.Round(time.Millisecond), float64(r.Memory)/(1<<20), 100*r.Processor)
+		fmt.Fprintf(b, "\n%d resources; hello after %v, snapshot after %v more%s\n",
+			r.Resources, r.Hello.Round(time.Millisecond), r.Snapshot.Round(time.Millisecond), r.costs())
 	} else {
 		b.WriteString("\n")
 	}
@@ -137,6 +137,14 @@ func (r *Report) writeResults(b *strings.Builder) {
 		fmt.Fprintf(b, ", %d not reached", n)
 	}
 	fmt.Fprintf(b, ", in %v\n", r.Took.Round(10*time.Millisecond))
+}
+
+// costs are those that were measured.
+func (r *Report) costs() string {
+	if r.Memory == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %.1f MiB resident; %.2f %% of a processor", float64(r.Memory)/(1<<20), 100*r.Processor)
 }
 
 func (r *Report) verdict(failed int) string {
@@ -222,6 +230,8 @@ func (k *kit) close() {
 	for _, rule := range rules {
 		res := k.results[rule]
 		switch {
+		case k.empty && slices.Contains(vacuous, rule) && (res == nil || res.Outcome == OK):
+			res = &Result{Rule: rule, Outcome: Skipped, Reason: "nothing is listed"}
 		case res != nil && (res.Outcome == Failed || !k.untried[rule]):
 		case passive[rule] && k.keys != nil:
 			res = &Result{Rule: rule, Outcome: OK}
@@ -238,6 +248,11 @@ func (k *kit) close() {
 		k.report.Problem = cmp.Or(why, "the check did not come to its end")
 	}
 	k.report.Problem += "; not tried: " + list(unreached, len(unreached))
+}
+
+// vacuous are the rules that nothing can break where nothing is listed.
+var vacuous = []protocol.Rule{
+	protocol.RuleUnique, protocol.RuleKinds, protocol.RuleResource, RuleSpecs, RuleColumns, protocol.RuleSize, RuleStable, RuleErrors,
 }
 
 // passive are the rules that every conversation watches.

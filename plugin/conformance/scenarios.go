@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -45,6 +47,9 @@ func (k *kit) restart(c *child) {
 		k.fail(RuleStable, fmt.Sprintf("after a restart %d of %d ids are gone and %d are new%s", missing, len(k.keys), extra, k.example(c)))
 	} else {
 		k.ok(RuleStable, fmt.Sprintf("%d ids are the same after a restart", len(k.keys)))
+		if kind, n := counted(k.keys); n > 1 {
+			k.warn(RuleStable, fmt.Sprintf("the ids of %s are 0 to %d, and the same after a restart: if that is the place in a list, another thing gets an id when one before it goes", kind, n-1))
+		}
 	}
 	c.did("says stop")
 	if err := c.send(protocol.Frame{Stop: &protocol.Stop{GraceMS: leaveTime.Milliseconds()}}); err != nil {
@@ -62,6 +67,25 @@ func (k *kit) example(c *child) string {
 		}
 	}
 	return ""
+}
+
+// counted returns a kind whose ids are the numbers from 0, if there is one, and
+// how many.
+func counted(keys map[protocol.Key]bool) (kind string, n int) {
+	of := make(map[string]int)
+	for key := range keys {
+		of[key.Kind]++
+	}
+	for _, kind := range slices.Sorted(maps.Keys(of)) {
+		n := 0
+		for keys[protocol.Key{Kind: kind, ID: strconv.Itoa(n)}] {
+			n++
+		}
+		if n == of[kind] && n > 1 {
+			return kind, n
+		}
+	}
+	return "", 0
 }
 
 // window acknowledges nothing, asks for much and counts.

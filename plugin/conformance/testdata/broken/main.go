@@ -258,6 +258,14 @@ func (p *plugin) list() {
 		}
 		things = append(things, object{"kind": kind, "id": id, "spec": object{"size": 1}})
 	}
+	switch p.mode {
+	case "none/empty":
+		things = things[:0]
+	case "none/counted":
+		for i := range things {
+			things[i]["id"] = fmt.Sprint(i)
+		}
+	}
 	if name := os.Getenv("BREAK"); name != "" {
 		if _, err := os.Stat(name); err == nil {
 			if p.is("error-deletes-nothing/leaves") {
