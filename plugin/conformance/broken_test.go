@@ -289,6 +289,10 @@ func TestBreakByRunsCommands(t *testing.T) {
 	if mend(); left == nil || !strings.Contains(left.Error(), "exit status 1: rm: ") {
 		t.Errorf("the second mending: %v, want what rm said", left)
 	}
+	left = nil
+	if _, err := do("exit 4", "exit 5"); err == nil || left != nil {
+		t.Errorf("where nothing was broken: %v, and %v is to be undone", err, left)
+	}
 	if _, err := do("echo oh dear; exit 4", "touch "+dir+"/mended"); err == nil || !strings.Contains(err.Error(), "exit status 4: oh dear") || !is("mended") {
 		t.Errorf("a command that fails: %v, and it was mended: %v", err, is("mended"))
 	}

@@ -77,7 +77,7 @@ func (r *Report) ExitCode() int {
 // that were not reached.
 func (r *Report) WriteText(w io.Writer) error {
 	var b strings.Builder
-	if r.Problem != "" && r.Hello == 0 {
+	if r.Problem != "" && r.Hello == 0 && len(r.Failures()) == 0 {
 		fmt.Fprintf(&b, "cannot check this plugin: %s\n", r.Problem)
 	} else {
 		r.writeResults(&b)
