@@ -10,8 +10,9 @@ import (
 	"github.com/openpf9/openpf9/plugin/conformance"
 )
 
-// CheckOptions say which executable to check, and how. They are those of
-// [conformance.Options], which a program that is no test uses.
+// CheckOptions say which executable to check, and how. They are the Options of
+// package github.com/openpf9/openpf9/plugin/conformance, which a program that is
+// no test uses.
 type CheckOptions struct {
 	// Command is the plugin's executable and its arguments.
 	Command []string
@@ -35,12 +36,14 @@ type CheckOptions struct {
 }
 
 // Report is what a check found: Results has each rule by name, and OK, Failures
-// and WriteText sum them up. See [conformance.Report].
+// and WriteText sum them up. It is that of package
+// github.com/openpf9/openpf9/plugin/conformance.
 type Report = conformance.Report
 
 // Check checks an executable, in whatever language, and needs no test to run
-// in. A program that is no test calls [conformance.Check], which does the same
-// without package testing.
+// in. A program that is no test calls Check of package
+// github.com/openpf9/openpf9/plugin/conformance, which does the same without
+// package testing.
 func Check(ctx context.Context, o CheckOptions) Report {
 	return conformance.Check(ctx, conformance.Options(o))
 }
