@@ -198,7 +198,7 @@ func (k *kit) longLine(c *child) {
 	case err == nil:
 		k.fail(RuleLongLine, fmt.Sprintf("it took in a line of more than %d bytes and went on", protocol.MaxLine))
 	case errors.Is(err, errTimeout) || !c.leaves(leaveTime+k.opt.Slack):
-		k.fail(RuleLongLine, "it neither leaves nor goes on after a line that is too long")
+		k.fail(RuleLongLine, fmt.Sprintf("within %v of a line that is too long it neither leaves nor goes on", leaveTime+k.opt.Slack))
 	default:
 		k.ok(RuleLongLine, "it left")
 	}
@@ -230,6 +230,9 @@ func (k *kit) slowReader(c *child) {
 	err := c.until(func() bool { return c.wholes > wholes || k.broken(RuleResync) }, limit)
 	if err == nil && !k.broken(RulePong) {
 		err = c.ping(limit)
+	}
+	if errors.Is(err, errTimeout) {
+		err = fmt.Errorf("what it owes does not come within %v", limit)
 	}
 	if err != nil { // also a breach of another rule, which nothing but waiting brought about
 		k.fail(RuleSlowReader, fmt.Sprintf("after the agent read nothing for 700ms: %v", err))
