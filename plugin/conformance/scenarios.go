@@ -144,9 +144,15 @@ func (k *kit) forgotten(c *child, lists time.Duration) {
 	if k.broken(RuleResync) {
 		return
 	}
+	err := c.send(protocol.Frame{Resync: &protocol.Resync{Reason: "check of the full window"}})
+	if err == nil {
+		err = c.until(func() bool { return false }, 30*time.Millisecond) // it finds the window full
+	}
 	c.dontAck = false
 	wholes := c.wholes
-	err := c.send(protocol.Frame{Ack: &protocol.Ack{Seq: c.receiver.Seq()}})
+	if errors.Is(err, errTimeout) {
+		err = c.send(protocol.Frame{Ack: &protocol.Ack{Seq: c.receiver.Seq()}})
+	}
 	if err == nil {
 		err = c.until(func() bool { return c.wholes > wholes }, leaveTime+k.opt.Slack+lists)
 	}
