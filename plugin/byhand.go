@@ -75,16 +75,18 @@ func printList(ctx context.Context, p *program, o byHandOptions, stdin io.Reader
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.timeout)
-	defer cancel()
-	source, err := p.open(ctx, raw)
+	var source Source
+	err = p.inTime(ctx, "New", func(ctx context.Context) (err error) {
+		source, err = p.open(ctx, raw)
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	l := newLedger(p.hello.Kinds)
 	l.begin(true)
 	began := time.Now()
-	if err := l.list(ctx, source); err != nil {
+	if err := p.inTime(ctx, "List", func(ctx context.Context) error { return l.list(ctx, source) }); err != nil {
 		return fmt.Errorf("list: %w", err)
 	}
 	took := time.Since(began)
@@ -110,6 +112,23 @@ func printList(ctx context.Context, p *program, o byHandOptions, stdin io.Reader
 	}
 	fmt.Fprintf(stderr, "%d resources, listed in %v\n", len(rs), took.Round(time.Microsecond))
 	return nil
+}
+
+// inTime gives a call of the author's the time that it has with an agent. If it
+// does not return, the program ends without it.
+func (p *program) inTime(ctx context.Context, name string, call func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- safely(func() error { return call(ctx) }) }()
+	limit := time.NewTimer(p.timeout + time.Second)
+	defer limit.Stop()
+	select {
+	case err := <-ended:
+		return err
+	case <-limit.C:
+		return fmt.Errorf("%s has not returned for %v: it must, when its context ends", name, p.timeout+time.Second)
+	}
 }
 
 // readConfig reads a configuration; name "" is none.

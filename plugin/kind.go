@@ -29,8 +29,9 @@ type Kind struct {
 	// Schema is a JSON Schema of the spec, draft 2020-12 unless it says
 	// otherwise; it may refer to itself only. None: any spec will do.
 	Schema json.RawMessage `json:"schema,omitempty"`
-	// Columns are what a table shows beside host, id and name. None: the first
-	// few plain members of the spec.
+	// Columns are what a table shows beside host, id and name. None: the agent
+	// shows the first few plain members of the spec, and the plugin itself, by
+	// hand, whole specs in a column SPEC.
 	Columns []Column `json:"columns,omitempty"`
 }
 

@@ -58,6 +58,24 @@ func TestByHand(t *testing.T) {
 	}
 }
 
+// TestByHandWaitsNoLongerThanAnAgent for a list that heeds no context.
+func TestByHandWaitsNoLongerThanAnAgent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var stdout, stderr bytes.Buffer
+		began, release := time.Now(), make(chan struct{})
+		defer close(release)
+		code := byHand(t.Context(), programOf(deaf(release)), nil, strings.NewReader(""), &stdout, &stderr)
+		if took := time.Since(began); code != exitError || took != 31*time.Second || !strings.Contains(stderr.String(), "list: List has not returned for 31s") {
+			t.Errorf("exit code %d after %v: %s", code, took, &stderr)
+		}
+	})
+}
+
+// deaf is a source whose list ends when it is closed, and not sooner.
+type deaf chan struct{}
+
+func (d deaf) List(context.Context, func(Resource)) error { <-d; return nil }
+
 func TestPrintableKeepsTerminalsWhole(t *testing.T) {
 	if got := printable("a\x1b[2J\u009b\n" + strings.Repeat("é", 100)); got != "a?[2J??"+strings.Repeat("é", 72)+"…" {
 		t.Errorf("printable = %q", got)

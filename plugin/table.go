@@ -14,16 +14,20 @@ import (
 
 // printTables prints what was listed, in order of its kinds: each kind that
 // declares columns in a table of its own, and before these one table of all
-// others, with whole specs.
+// others, with whole specs. Of an empty list there are the headings.
 func printTables(w io.Writer, kinds []protocol.Kind, rs []protocol.Resource, wide bool) error {
 	columns := make(map[string][]Column)
+	var tables [][][]string
 	for _, k := range kinds {
-		if len(k.Columns) > 0 {
-			columns[k.Name] = shown(k.Columns, wide)
+		if len(k.Columns) == 0 {
+			continue
+		}
+		columns[k.Name] = shown(k.Columns, wide)
+		if len(rs) == 0 {
+			tables = append(tables, [][]string{heading(columns[k.Name])})
 		}
 	}
 	plain := [][]string{{"KIND", "ID", "NAME", "SPEC"}}
-	var tables [][][]string
 	for i, r := range rs {
 		cols, declared := columns[r.Kind]
 		row := []string{r.Kind, r.ID, r.Name}
@@ -32,11 +36,7 @@ func printTables(w io.Writer, kinds []protocol.Kind, rs []protocol.Resource, wid
 			continue
 		}
 		if i == 0 || rs[i-1].Kind != r.Kind {
-			head := []string{"KIND", "ID", "NAME", "STATE"}
-			for _, c := range cols {
-				head = append(head, c.Name)
-			}
-			tables = append(tables, [][]string{head})
+			tables = append(tables, [][]string{heading(cols)})
 		}
 		last := &tables[len(tables)-1]
 		*last = append(*last, append(row, cells(r.Spec, cols)...))
@@ -53,6 +53,14 @@ func printTables(w io.Writer, kinds []protocol.Kind, rs []protocol.Resource, wid
 		}
 	}
 	return nil
+}
+
+func heading(columns []Column) []string {
+	head := []string{"KIND", "ID", "NAME", "STATE"}
+	for _, c := range columns {
+		head = append(head, c.Name)
+	}
+	return head
 }
 
 // shown are a kind's columns without that of the state, which is always there,

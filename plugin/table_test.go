@@ -42,9 +42,14 @@ func TestTablesShowDeclaredColumns(t *testing.T) {
 			t.Errorf("wide %v: %v\n%s\nwant\n%s", test.wide, err, &out, test.want)
 		}
 	}
-	var none strings.Builder
-	if err := printTables(&none, kinds, nil, false); err != nil || none.String() != "KIND  ID  NAME  SPEC\n" {
-		t.Errorf("of nothing: %v, %q", err, &none)
+	for want, kinds := range map[string][]protocol.Kind{
+		"KIND  ID  NAME  STATE  SIZE  FIRST  TAGS  ON\n": kinds,
+		"KIND  ID  NAME  SPEC\n":                         kinds[:1],
+	} {
+		var none strings.Builder
+		if err := printTables(&none, kinds, nil, false); err != nil || none.String() != want {
+			t.Errorf("of nothing: %v, %q, want %q", err, &none, want)
+		}
 	}
 }
 

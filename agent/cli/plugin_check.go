@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/openpf9/openpf9/internal/kindtable"
 	"github.com/openpf9/openpf9/plugin/conformance"
 )
 
@@ -15,7 +14,7 @@ const checkUsage = `BINARY [ARG...]
 Starts the plugin about a dozen times, one after the other, and holds it to each
 rule of the protocol. A script may need its interpreter before it:
 pf9-hostagent plugin check python3 acme.py.
-Exit status: 0 no rule is broken, 1 some are, 2 it could not be checked.
+Exit status: 0 no rule is broken, 1 some are, 2 it could not be checked in full.
 `
 
 func pluginCheck(ctx context.Context, c *command) error {
@@ -42,21 +41,32 @@ func pluginCheck(ctx context.Context, c *command) error {
 		options.BreakList = conformance.BreakBy(breaks, mends, func(err error) { unmended = err })
 	}
 	report := conformance.Check(ctx, options)
+	if unmended != nil {
+		report.Problem = also(report.Problem, "--mend did not do it; what --break did must be undone by hand: "+unmended.Error())
+	}
+	if misplaced := o.misplaced(c.args[1:]); misplaced != "" && report.Hello == 0 {
+		report.Problem = also(report.Problem, misplaced)
+	}
 	if o.json {
 		err = c.json(report)
 	} else {
 		err = report.WriteText(c.out)
-	}
-	if unmended != nil {
-		fmt.Fprintf(c.errs, "%s %s: --mend did not do it; what --break did must be undone by hand: %s\n", c.program.Name, c.name, kindtable.Clean(unmended.Error()))
 	}
 	switch code := report.ExitCode(); {
 	case err != nil:
 		return err
 	case code == 2:
 		return ErrUsage
-	case code != 0 || unmended != nil:
+	case code != 0:
 		return ErrTold
 	}
 	return nil
+}
+
+// also adds to what is said.
+func also(text, more string) string {
+	if text == "" {
+		return more
+	}
+	return text + "; " + more
 }

@@ -18,6 +18,13 @@ func TestPluginCheckSaysWhatIsWrong(t *testing.T) {
 	if err := os.WriteFile(script, []byte("print('hello')\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	config := func(text string) string {
+		file := filepath.Join(t.TempDir(), "config")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
 	for _, test := range []struct {
 		args   []string
 		status int
@@ -26,16 +33,23 @@ func TestPluginCheckSaysWhatIsWrong(t *testing.T) {
 		{[]string{"check", "--slack", "5", "x"}, 2, `invalid value "5" for flag -slack: want a number and its unit, such as 5s, 500ms or 1m`},
 		{[]string{"check", "--slack", "-5s", "x"}, 2, "want a number and its unit"},
 		{[]string{"check", "--help"}, 0, "give the plugin this much more time at each limit"},
-		{[]string{"check"}, 2, "Exit status: 0 no rule is broken, 1 some are, 2 it could not be checked."},
+		{[]string{"check"}, 2, "Exit status: 0 no rule is broken, 1 some are, 2 it could not be checked in full."},
 		{[]string{"check", "--break", "false", "x"}, 2, "--break and --mend go together"},
 		{[]string{"check", filepath.Join(dir, "none")}, 2, "cannot check this plugin: there is no file"},
 		{[]string{"check", script}, 2, "is not executable: chmod +x " + script},
 		{[]string{"check", "--json", "/bin/true"}, 2, `"problem": "it ended after`},
+		{[]string{"check", "--config", "/nowhere", "x"}, 2, "plugin check: the plugin's configuration: open /nowhere: no such file"},
+		{[]string{"check", "--config", config(`{"dir":"/srv",` + "\n  }"), "x"}, 2, "/config: line 2, column 3: invalid character '}'"},
+		{[]string{"run", "--config", config(`["/srv"]`), "x"}, 2, `/config: want a JSON object, not ["/srv"]`},
+		{[]string{"run", "--config", config(`null`), "x"}, 2, `want a JSON object, not null`},
+		{[]string{"run", "--config", config("\n"), "x"}, 2, `/config: is empty`},
+		{[]string{"check", "--config", "-", "x"}, 2, "standard input: line 1, column 7: invalid character"},
+		{[]string{"check", "/bin/false", "--slack=5s"}, 2, "--slack=5s was given to the plugin: put --slack before the program"},
 		{[]string{"run", "--interval", "soon", "x"}, 2, "want a number and its unit"},
 		{[]string{"run", script}, 2, "is not executable: chmod +x " + script},
 	} {
 		var out bytes.Buffer
-		if status := Main(hostAgent, append([]string{"plugin"}, test.args...), nil, &out, &out); status != test.status || !strings.Contains(out.String(), test.want) {
+		if status := Main(hostAgent, append([]string{"plugin"}, test.args...), strings.NewReader(`{"dir"}`), &out, &out); status != test.status || !strings.Contains(out.String(), test.want) {
 			t.Errorf("plugin %q: status %d\n%s\nwant %d and %q", test.args, status, &out, test.status, test.want)
 		}
 	}
@@ -68,6 +82,26 @@ func TestPluginCheckBreaksTheList(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "thing")); err != nil {
 		t.Errorf("after the check: %v", err)
+	}
+}
+
+// TestAMendThatFailsIsInTheReport, also of a program.
+func TestAMendThatFailsIsInTheReport(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(file, fmt.Appendf(nil, `{"dir":%q}`, t.TempDir()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	status := Main(hostAgent, []string{
+		"plugin", "check", "--json", "--slack", "2s", "--config", file, "--break", "true", "--mend", "echo no; exit 3", self, "be", "good",
+	}, nil, &out, &out)
+	if want := `"problem": "--mend did not do it; what --break did must be undone by hand: echo no; exit 3: exit status 3: no"`; status != 2 || !strings.Contains(out.String(), want) {
+		t.Errorf("status %d\n%s\nwant 2 and %s", status, &out, want)
 	}
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,6 +31,19 @@ type tryOptions struct {
 	wide     bool
 	interval time.Duration
 	config   json.RawMessage
+	known    *flag.FlagSet // ours
+}
+
+// misplaced says what to do about a flag of ours among the plugin's arguments,
+// if there is one.
+func (o *tryOptions) misplaced(args []string) string {
+	for _, arg := range args {
+		name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		if strings.HasPrefix(arg, "-") && name != "" && o.known.Lookup(name) != nil {
+			return fmt.Sprintf("%s was given to the plugin: put --%s before the program", arg, name)
+		}
+	}
+	return ""
 }
 
 // tryFlags parses flags that stand before the plugin's command, which may have
@@ -45,6 +59,7 @@ func (c *command) tryFlags(what string, more func(*flag.FlagSet, *tryOptions)) (
 	fs.BoolVar(&o.json, "json", false, "print JSON")
 	fs.StringVar(&file, "config", "", "read the plugin's configuration, a JSON object, from `FILE`; - is standard input")
 	more(fs, &o)
+	o.known = fs
 	if err := fs.Parse(c.args); errors.Is(err, flag.ErrHelp) {
 		return o, err
 	} else if err != nil {
@@ -65,14 +80,40 @@ func (c *command) pluginConfig(file string) (json.RawMessage, error) {
 	var text []byte
 	var err error
 	if file == "-" {
+		file = "standard input"
 		text, err = io.ReadAll(io.LimitReader(c.in, 1<<20))
 	} else {
 		text, err = os.ReadFile(file)
 	}
-	if err == nil && !json.Valid(text) {
-		err = fmt.Errorf("%s is no JSON", file)
+	if err == nil {
+		err = isObject(text)
 	}
-	return text, err
+	if _, named := errors.AsType[*os.PathError](err); err != nil && !named {
+		err = fmt.Errorf("%s: %w", file, err)
+	}
+	if err != nil {
+		fmt.Fprintf(c.errs, "%s %s: the plugin's configuration: %v\n", c.program.Name, c.name, err)
+		return nil, ErrUsage
+	}
+	return text, nil
+}
+
+// isObject wants one JSON object, and says where it is none.
+func isObject(text []byte) error {
+	var object map[string]json.RawMessage
+	err := json.Unmarshal(text, &object)
+	syntax, wrong := errors.AsType[*json.SyntaxError](err)
+	switch {
+	case len(bytes.TrimSpace(text)) == 0:
+		return errors.New("is empty: want a JSON object")
+	case wrong:
+		before := text[:min(len(text), max(0, int(syntax.Offset)-1))]
+		line, column := 1+bytes.Count(before, []byte("\n")), len(before)-bytes.LastIndexByte(before, '\n')
+		return fmt.Errorf("line %d, column %d: %w", line, column, err)
+	case err != nil || object == nil:
+		return fmt.Errorf("want a JSON object, not %.40s", bytes.TrimSpace(text))
+	}
+	return nil
 }
 
 // program makes the path of a plugin's program whole.
@@ -100,6 +141,9 @@ func pluginRun(ctx context.Context, c *command) error {
 	err = c.follow(ctx, link, o)
 	how := link.End()
 	if errors.Is(err, protocol.ErrLeft) {
+		if misplaced := o.misplaced(c.args[1:]); misplaced != "" {
+			how = also(how, misplaced)
+		}
 		return fmt.Errorf("%w (%s)", err, how)
 	}
 	return err

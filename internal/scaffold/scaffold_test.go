@@ -62,6 +62,29 @@ func TestStepsWorkAsPrinted(t *testing.T) {
 	}
 }
 
+// TestNoReleaseIsNoDeadEnd: what make says to do makes it build.
+func TestNoReleaseIsNoDeadEnd(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("make"); err != nil {
+		t.Skip("no make here: packaging/deps.sh installs it")
+	}
+	dir := write(t, Options{Name: "disks", Lang: "go"})
+	out := offline(t, dir, "sh", "-c", "! make")
+	remedy := "go mod edit -replace " + sdkModule + "=/path/to/that"
+	if !strings.Contains(out, remedy) || !strings.Contains(read(t, dir, "README.md"), strings.ReplaceAll(remedy, "that", "openpf9")) {
+		t.Fatalf("make says\n%s\nwant there and in the README %s", out, remedy)
+	}
+	sdk, err := filepath.Abs(checkout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	offline(t, dir, "sh", "-c", strings.ReplaceAll(remedy, "/path/to/that", sdk))
+	offline(t, dir, "make")
+	if _, err := os.Stat(filepath.Join(dir, "disks")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestGoPluginIsFormatted(t *testing.T) {
 	dir := write(t, Options{Name: "disks", Lang: "go"})
 	for _, file := range []string{"main.go", "main_test.go"} {

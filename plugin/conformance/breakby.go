@@ -13,20 +13,20 @@ const commandTime = 10 * time.Second // for a command of BreakBy
 
 // BreakBy returns what Options.BreakList needs, made of two commands for a shell:
 // one that makes the plugin's List fail, and one that mends that. Each may take
-// ten seconds. If the first one fails, the second one still runs. unmended is
-// called if the world stays broken.
+// ten seconds. If the first one fails, the second one still runs, in case half was
+// done. unmended is called if the second one fails after the first one did not,
+// so that the world stays broken.
 func BreakBy(breaks, mends string, unmended func(error)) func() (mend func(), err error) {
-	mend := func() {
-		if err := shell(mends); err != nil {
-			unmended(err)
-		}
-	}
 	return func() (func(), error) {
 		if err := shell(breaks); err != nil {
-			mend() // it may have broken something
+			_ = shell(mends) // it may have broken something, and mostly has not
 			return nil, err
 		}
-		return mend, nil
+		return func() {
+			if err := shell(mends); err != nil {
+				unmended(err)
+			}
+		}, nil
 	}
 }
 

@@ -1,6 +1,8 @@
 package conformance
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,9 +19,11 @@ import (
 
 // variants are ways to break a rule beside the first.
 var variants = []string{
-	"resync-repeats-all/part", "resync-repeats-all/forgotten", "outlives-garbage/crash", "valid-resources/id",
+	"resync-repeats-all/part", "resync-repeats-all/forgotten", "outlives-garbage/crash", "one-json-object-a-line/type", "valid-resources/id",
 	"config-takes-its-defaults/refused", "config-refuses-unknown-keys/schema",
-	"first-snapshot/not-again",
+	"config-refuses-unknown-keys/text", "config-refuses-unknown-keys/exit", "config-refuses-unknown-keys/silent",
+	"config-refuses-unknown-keys/stays", "error-deletes-nothing/leaves",
+	"first-snapshot/not-again", "first-snapshot/refused", "first-snapshot/unflushed",
 }
 
 // buildBroken builds the program of testdata/broken.
@@ -36,13 +40,14 @@ func buildBroken(t *testing.T) string {
 // that one and no other.
 func TestBrokenPlugins(t *testing.T) {
 	t.Parallel()
-	modes := append([]string{"none", "none/noise"}, variants...)
+	modes := append([]string{"none", "none/noise", "none/empty", "none/counted"}, variants...)
 	for _, rule := range rules {
 		modes = append(modes, string(rule))
 	}
 	reports := checkAll(t, modes, 4*time.Second)
 	for i, mode := range modes {
 		t.Run(mode, func(t *testing.T) {
+			doubted(t, mode, reports[i])
 			want, _, _ := strings.Cut(mode, "/")
 			var got []string
 			for _, f := range reports[i].Failures() {
@@ -55,6 +60,26 @@ func TestBrokenPlugins(t *testing.T) {
 			_ = reports[i].WriteText(&text)
 			t.Errorf("the report names %q\n%s", got, &text)
 		})
+	}
+}
+
+// doubts are what reports say about that breaks no rule, and means little or will.
+var doubts = map[string]map[protocol.Rule]string{
+	"none/empty": {
+		RuleFirstSnapshot: "warning it lists nothing, so these rules saw nothing to hold it to: no-duplicate-ids, ",
+		RuleStable:        "skipped nothing is listed", protocol.RuleResource: "skipped nothing is listed", RuleErrors: "skipped nothing is listed",
+	},
+	"none/counted": {RuleStable: "warning the ids of com.example.thing are 0 to 2"},
+	"pong-in-time": {RuleUnknown: "skipped the plugin answers no ping to tell"},
+}
+
+// doubted wants the warnings of a mode, and no others.
+func doubted(t *testing.T, mode string, r Report) {
+	for _, res := range r.Results {
+		want := doubts[mode][res.Rule]
+		if got := res.Outcome + " " + res.Reason; !strings.HasPrefix(got, want) || res.Outcome == Warned && want == "" {
+			t.Errorf("%s is %s, want %s", res.Rule, got, cmp.Or(want, "no warning"))
+		}
 	}
 }
 
@@ -122,6 +147,63 @@ func TestSlowStarts(t *testing.T) {
 				t.Errorf("the log is missing in\n%s", &text)
 			}
 		})
+	}
+}
+
+// TestSlowLists wants a list that is late or refused to be named as that, with
+// what to do.
+func TestSlowLists(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		mode, want string
+		quick      bool
+	}{
+		{"resync-repeats-all/slow", "the list took 4", false},
+		{"first-snapshot", "no complete list within 6s of the welcome, and nothing else: does it flush after each line? If it does, a plugin whose list is slow is checked with --slack", false},
+		{"first-snapshot/unflushed", "but 17 bytes: end each message with a newline", false},
+		{"first-snapshot/refused", "the list fails: it is broken; no complete one within 1.5s of this status, degraded", true},
+	}
+	modes := make([]string, len(tests))
+	for i, test := range tests {
+		modes[i] = test.mode
+	}
+	reports := checkAll(t, append(modes, "none/slow-later"), time.Second)
+	t.Run("none/slow-later", func(t *testing.T) { notTried(t, &reports[len(tests)]) })
+	for i, test := range tests {
+		t.Run(test.mode, func(t *testing.T) {
+			r := &reports[i]
+			rule, _, _ := strings.Cut(test.mode, "/")
+			f := r.Failures()
+			if len(f) != 1 || string(f[0].Rule) != rule || !strings.Contains(f[0].Reason, test.want) {
+				t.Errorf("the failures are %+v, want one with %q", f, test.want)
+			}
+			if test.quick && r.Took > 5*time.Second {
+				t.Errorf("it took %v, want no wait for what is refused", r.Took)
+			}
+		})
+	}
+}
+
+// notTried wants a check whose time is up to be no success.
+func notTried(t *testing.T, r *Report) {
+	var text strings.Builder
+	_ = r.WriteText(&text)
+	if r.OK() || r.ExitCode() != 2 || len(r.Failures()) > 0 || !strings.Contains(text.String(), "breaks no rule that was tried") {
+		t.Errorf("exit code %d\n%s\nwant 2, for the check is not whole", r.ExitCode(), &text)
+	}
+	for _, want := range []string{"out of time after 15s: a start took up to 4", "with --slack 5s", "; not tried: ", string(RuleUnknownKey), string(RuleErrors)} {
+		if !strings.Contains(r.Problem, want) {
+			t.Errorf("the problem is %q, want %q", r.Problem, want)
+		}
+	}
+}
+
+func TestAnInterruptedCheckSaysNothingElse(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	r := Check(ctx, Options{Command: []string{"/bin/cat"}})
+	if r.Problem != "the check was interrupted" || r.ExitCode() != 2 || len(r.Failures()) > 0 {
+		t.Errorf("the report is %+v", r)
 	}
 }
 
@@ -206,6 +288,10 @@ func TestBreakByRunsCommands(t *testing.T) {
 	}
 	if mend(); left == nil || !strings.Contains(left.Error(), "exit status 1: rm: ") {
 		t.Errorf("the second mending: %v, want what rm said", left)
+	}
+	left = nil
+	if _, err := do("exit 4", "exit 5"); err == nil || left != nil {
+		t.Errorf("where nothing was broken: %v, and %v is to be undone", err, left)
 	}
 	if _, err := do("echo oh dear; exit 4", "touch "+dir+"/mended"); err == nil || !strings.Contains(err.Error(), "exit status 4: oh dear") || !is("mended") {
 		t.Errorf("a command that fails: %v, and it was mended: %v", err, is("mended"))

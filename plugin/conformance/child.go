@@ -48,6 +48,14 @@ var (
 	errDeaf    = errors.New("the plugin does not read what the agent sends")
 )
 
+// tardy is a timeout that says what did not come, and what to do.
+type tardy string
+
+func (e tardy) Error() string { return string(e) }
+
+// Is makes it an errTimeout.
+func (e tardy) Is(target error) bool { return target == errTimeout }
+
 var errNoCommand = errors.New("no command is given")
 
 // counter counts what is read.

@@ -91,8 +91,9 @@ const (
 )
 
 // Check checks one plugin. It takes a few seconds, and of a plugin that is slow
-// or hangs no more than some ten, the time of its starts, and five times
-// Options.Slack. It leaves no process behind.
+// or hangs no more than some ten, the time of its starts up to the first list,
+// and five times Options.Slack. What could not be tried in that time is a
+// Problem of the report. It leaves no process behind.
 func Check(ctx context.Context, o Options) Report {
 	if o.MaxMemory == 0 {
 		o.MaxMemory = 64 << 20
@@ -105,8 +106,8 @@ func Check(ctx context.Context, o Options) Report {
 	if k.first(ctx) {
 		k.rest(ctx)
 	}
-	if ctx.Err() != nil {
-		k.report.Problem = "the check was interrupted"
+	if ctx.Err() != nil { // what was seen last may be of that
+		k = &kit{stop: "interrupted", report: Report{Problem: "the check was interrupted"}}
 	}
 	k.report.Took = time.Since(began)
 	k.close()
@@ -115,13 +116,17 @@ func Check(ctx context.Context, o Options) Report {
 
 // kit is one check under way.
 type kit struct {
-	opt     Options
-	hello   protocol.Hello // of the first run
-	keys    map[protocol.Key]bool
-	starts  int
-	stop    string // why no further scenario is worth its start; "": go on
-	report  Report
-	results map[protocol.Rule]*Result
+	opt      Options
+	hello    protocol.Hello // of the first run
+	keys     map[protocol.Key]bool
+	starts   int
+	empty    bool                   // nothing is listed
+	stop     string                 // why no further scenario is worth its start; "": go on
+	slowest  time.Duration          // from a start to its first list
+	untried  map[protocol.Rule]bool // in full, for stop
+	listTime time.Duration          // of one that was asked for
+	report   Report
+	results  map[protocol.Rule]*Result
 }
 
 // first runs the plugin for the first time and reports whether it is worth more.
@@ -164,12 +169,13 @@ func (k *kit) scenarios() [][]scenario {
 // make each of them slow.
 func (k *kit) rest(ctx context.Context) {
 	all := k.scenarios()
-	starts := time.Duration(len(slices.Concat(all...))) * min(k.report.Hello, helloTime+k.opt.Slack)
-	end := time.Now().Add(budget + starts + 5*k.opt.Slack)
+	start := min(k.report.Hello, helloTime+k.opt.Slack) + min(k.report.Snapshot, firstTime+k.opt.Slack)
+	most := budget + time.Duration(len(slices.Concat(all...)))*start + 5*k.opt.Slack
+	end := time.Now().Add(most)
 	for _, group := range all {
 		for len(group) > 0 {
 			if time.Now().After(end) && k.stop == "" {
-				k.stop = "out of time"
+				k.outOfTime(most)
 			}
 			if reason := k.needless(group[0].rule); reason != "" {
 				k.skip(group[0].rule, reason)
@@ -177,10 +183,31 @@ func (k *kit) rest(ctx context.Context) {
 				continue
 			}
 			if k.stop != "" || ctx.Err() != nil {
+				k.leaveOut(group)
 				break
 			}
 			group = k.with(ctx, group)
 		}
+	}
+}
+
+// outOfTime ends the check, and says so where nobody takes it for a success.
+func (k *kit) outOfTime(most time.Duration) {
+	k.stop = fmt.Sprintf("out of time after %v: a start took up to %v until its first list", most.Round(time.Second), k.slowest.Round(100*time.Millisecond))
+	k.report.Problem = k.stop + "; " + slackFor(k.slowest)
+}
+
+// slackFor is what to do about a plugin that needs so long for something.
+func slackFor(took time.Duration) string {
+	return fmt.Sprintf("a plugin whose list is slow is checked with --slack %v (Options.Slack)", took.Round(time.Second)+time.Second)
+}
+
+func (k *kit) leaveOut(group []scenario) {
+	if k.untried == nil {
+		k.untried = make(map[protocol.Rule]bool)
+	}
+	for _, s := range group {
+		k.untried[s.rule] = true
 	}
 }
 
@@ -211,12 +238,12 @@ func (k *kit) with(ctx context.Context, group []scenario) []scenario {
 	if err != nil {
 		k.fail(RuleHelloInTime, k.startName()+Unstartable(k.opt.Command, err))
 		k.stop = "the plugin does not start again"
-		return nil
+		return group
 	}
 	defer k.keepLog(c, k.failed())
 	defer c.close()
 	if !k.greet(c) {
-		return nil
+		return group
 	}
 	for i, s := range group {
 		if s.run(c); c.left() || c.wholes == 0 || k.broken(s.rule) {
@@ -247,7 +274,7 @@ func (k *kit) greet(c *child) bool {
 		k.fail(RuleHelloInTime, k.startName()+c.untimelyEnd(took))
 		k.stop = "the plugin does not start again"
 	case took > limit:
-		k.fail(RuleHelloInTime, fmt.Sprintf("%shello came after %v, want it within %v: say hello before anything slow; on a slow or busy machine add -slack %v (Options.Slack)",
+		k.fail(RuleHelloInTime, fmt.Sprintf("%shello came after %v, want it within %v: say hello before anything slow; on a slow or busy machine add --slack %v (Options.Slack)",
 			k.startName(), took.Round(10*time.Millisecond), limit, (2*took).Round(time.Second)+time.Second))
 		k.opt.Slack += took
 	}

@@ -1,7 +1,7 @@
 package conformance
 
 import (
-	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +18,7 @@ const (
 	fastInterval = 100 * time.Millisecond  // between lists, to see in a second what else takes a minute
 	slowInterval = 500 * time.Millisecond  // enough to break the world between two lists and not in one
 	quietTime    = 1250 * time.Millisecond // and some lists, to see what changes each second
+	retryTime    = 1500 * time.Millisecond // for a first list that fails to be tried again
 )
 
 // meet hears the first hello and judges it.
@@ -52,7 +53,12 @@ func (k *kit) conversation(c *child) bool {
 		return false
 	}
 	k.report.Snapshot, k.report.Resources = time.Since(began), len(c.state)
-	k.ok(RuleFirstSnapshot, fmt.Sprintf("%d resources after %v", len(c.state), k.report.Snapshot.Round(100*time.Microsecond)))
+	if k.empty = len(c.state) == 0; k.empty {
+		k.warn(RuleFirstSnapshot, "it lists nothing, so these rules saw nothing to hold it to: "+list(vacuous, len(vacuous))+
+			"; point it to a world that has something, by --config or Options.Config")
+	} else {
+		k.ok(RuleFirstSnapshot, fmt.Sprintf("%d resources after %v", len(c.state), k.report.Snapshot.Round(100*time.Microsecond)))
+	}
 	k.keys = make(map[protocol.Key]bool)
 	for key := range c.state {
 		k.keys[key] = true
@@ -72,6 +78,10 @@ func (k *kit) conversation(c *child) bool {
 		{RuleUnknown, k.unknown},
 		{RuleResync, k.resync},
 	} {
+		if step.rule == RuleUnknown && k.broken(RulePong) {
+			k.skip(RuleUnknown, "the plugin answers no ping to tell")
+			continue
+		}
 		c.did("looks at " + string(step.rule))
 		seen, err := step.run(c)
 		if err != nil {
@@ -96,16 +106,38 @@ func (k *kit) welcomeAndList(c *child, config json.RawMessage) error {
 	if err := k.welcome(c, config, protocol.Window); err != nil {
 		return err
 	}
-	err := c.until(func() bool { return c.wholes > 0 || c.status.Level == protocol.Failed }, firstTime+k.opt.Slack)
+	limit, heard := firstTime+k.opt.Slack, c.heard.n
+	err := c.until(func() bool { return c.wholes > 0 || c.status.Level != protocol.OK }, limit)
+	if err == nil && c.status.Level == protocol.Degraded && c.wholes == 0 {
+		limit = retryTime
+		err = c.until(func() bool { return c.wholes > 0 || c.status.Level == protocol.Failed }, limit)
+	}
 	switch {
 	case errors.Is(err, errTimeout):
-		return fmt.Errorf("%w: no complete list within %v; its status is %s", err, firstTime+k.opt.Slack, strings.TrimSpace(c.status.Level+" "+c.status.Text))
+		return c.listless(limit, c.heard.n-heard)
 	case err != nil:
 		return err
 	case c.status.Level == protocol.Failed:
 		return fmt.Errorf("the plugin gives up: %s", c.status.Text)
 	}
+	k.slowest = max(k.slowest, time.Since(c.began))
 	return nil
+}
+
+// listless says what was seen of a plugin whose first list does not come, and
+// what that hints at.
+func (c *child) listless(limit time.Duration, heard int) error {
+	late := fmt.Sprintf("no complete list within %v of the welcome", limit)
+	switch {
+	case c.status.Level != protocol.OK:
+		return tardy(fmt.Sprintf("the list fails: %s; no complete one within %v of this status, %s",
+			cmp.Or(strings.TrimSpace(c.status.Text), "there is no text"), limit, c.status.Level))
+	case c.receiver.Seq() > 0:
+		return tardy(fmt.Sprintf("%s: of %d deltas none ends a snapshot", late, c.receiver.Seq()))
+	case heard > 0:
+		return tardy(fmt.Sprintf("%s, but %d bytes: end each message with a newline, and flush after it; %s", late, heard, slackFor(limit)))
+	}
+	return tardy(fmt.Sprintf("%s, and nothing else: does it flush after each line? If it does, %s", late, slackFor(limit)))
 }
 
 func (k *kit) welcome(c *child, config json.RawMessage, window int) error {
@@ -144,7 +176,8 @@ func (k *kit) specs(c *child, schemas map[string]*schema.Schema) {
 func (k *kit) quiet(c *child) (string, error) {
 	before, listed := c.deltas, maps.Clone(c.state)
 	used, began := threadsOf(c.cmd.Process.Pid), time.Now()
-	err := c.until(func() bool { return c.deltas > before }, quietTime)
+	quiet := quietTime + min(k.report.Snapshot, firstTime) // of a slow list there must be one, too
+	err := c.until(func() bool { return c.deltas > before }, quiet)
 	if err == nil {
 		return "", fmt.Errorf("a delta came %v after the last one, and nothing had changed: %s", time.Since(began).Round(time.Millisecond), c.news(listed))
 	}
@@ -158,21 +191,7 @@ func (k *kit) quiet(c *child) (string, error) {
 	} else {
 		k.ok(RuleProcessor, text)
 	}
-	return fmt.Sprintf("for %v, listing each %v", quietTime, fastInterval), nil
-}
-
-// news says what differs from what was listed before, or the first of it.
-func (c *child) news(before map[protocol.Key]protocol.Resource) string {
-	for key, now := range c.state {
-		was, known := before[key]
-		switch {
-		case !known:
-			return fmt.Sprintf("%s %s is new", key.Kind, key.ID)
-		case !bytes.Equal(was.Spec, now.Spec):
-			return fmt.Sprintf("the spec of %s %s was %.100s and is %.100s", key.Kind, key.ID, was.Spec, now.Spec)
-		}
-	}
-	return "the specs in it are the same as before"
+	return fmt.Sprintf("for %v, told to list each %v", quiet.Round(10*time.Millisecond), fastInterval), nil
 }
 
 func (k *kit) pong(c *child) (string, error) {
@@ -194,9 +213,6 @@ func (k *kit) unknown(c *child) (string, error) {
 	if err := c.sendRaw([]byte(later)); err != nil {
 		return "", errGone
 	}
-	if k.broken(RulePong) {
-		return "sent; the plugin answers no ping to tell more", nil
-	}
 	if err := c.ping(answerTime + k.opt.Slack); err != nil {
 		return "", fmt.Errorf("after messages and keys of a later time: %w", err)
 	}
@@ -204,15 +220,25 @@ func (k *kit) unknown(c *child) (string, error) {
 }
 
 func (k *kit) resync(c *child) (string, error) {
-	wholes := c.wholes
+	wholes, began := c.wholes, time.Now()
 	if err := c.send(protocol.Frame{Resync: &protocol.Resync{Reason: "check"}}); err != nil {
 		return "", err
 	}
-	if err := c.until(func() bool { return c.wholes > wholes }, leaveTime+k.opt.Slack); err != nil {
+	limit := leaveTime + k.opt.Slack
+	most := max(firstTime, 2*k.report.Snapshot+leaveTime) + k.opt.Slack // to tell late from never: one list may be under way
+	if err := c.until(func() bool { return c.wholes > wholes }, most); err != nil {
 		if errors.Is(err, errTimeout) {
-			err = fmt.Errorf("no snapshot within %v", leaveTime+k.opt.Slack)
+			err = fmt.Errorf("no snapshot within %v of a resync; %s", most, slackFor(most))
 		}
 		return "", err
+	}
+	took := time.Since(began)
+	if k.listTime = took; k.report.Snapshot > took/2 { // which may have waited for one under way
+		k.listTime = min(took, k.report.Snapshot)
+	}
+	if took > limit {
+		return "", fmt.Errorf("the list took %v, limit %v (the first one took %v): %s",
+			took.Round(100*time.Millisecond), limit, k.report.Snapshot.Round(100*time.Millisecond), slackFor(took))
 	}
 	if missing, extra := k.differs(c); missing+extra > 0 {
 		return "", fmt.Errorf("the snapshot lacks %d of the first list's resources and has %d others", missing, extra)

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -23,7 +24,8 @@ const (
 // Report is what a check found.
 type Report struct {
 	// Problem says why the plugin could not be checked: it does not start, or
-	// ends before it says hello. Nothing was learned of the rules then.
+	// ends before it says hello. Nothing was learned of the rules then, and Hello
+	// is 0. Otherwise it says why the check is not whole, such as for lack of time.
 	Problem   string        `json:"problem,omitempty"`
 	Plugin    string        `json:"plugin"`
 	Version   string        `json:"version"`
@@ -50,7 +52,7 @@ type Result struct {
 	NotReached bool `json:"not_reached,omitempty"`
 }
 
-// OK says whether the plugin was checked and no rule is broken.
+// OK says whether the plugin was checked in full and no rule is broken.
 func (r *Report) OK() bool { return r.ExitCode() == 0 }
 
 // Failures are the broken rules.
@@ -59,13 +61,14 @@ func (r *Report) Failures() []Result {
 }
 
 // ExitCode is for a program that ends with the report: 0, or 1 if a rule is
-// broken, or 2 if the plugin could not be checked at all.
+// broken, or 2 if none is known to be and the plugin could not be checked, or
+// not in full.
 func (r *Report) ExitCode() int {
 	switch {
-	case r.Problem != "":
-		return 2
 	case len(r.Failures()) > 0:
 		return 1
+	case r.Problem != "":
+		return 2
 	}
 	return 0
 }
@@ -74,7 +77,7 @@ func (r *Report) ExitCode() int {
 // that were not reached.
 func (r *Report) WriteText(w io.Writer) error {
 	var b strings.Builder
-	if r.Problem != "" {
+	if r.Problem != "" && r.Hello == 0 && len(r.Failures()) == 0 {
 		fmt.Fprintf(&b, "cannot check this plugin: %s\n", r.Problem)
 	} else {
 		r.writeResults(&b)
@@ -116,9 +119,12 @@ func (r *Report) writeResults(b *strings.Builder) {
 	if len(unreached) > 0 {
 		fmt.Fprintf(b, "%-8s %d %s not reached (%s): %s\n", Skipped, len(unreached), plural("rule", len(unreached)), why, list(unreached, 3))
 	}
+	if r.Problem != "" {
+		fmt.Fprintf(b, "%-8s %s\n", "PROBLEM", r.Problem)
+	}
 	if r.Snapshot > 0 {
-		fmt.Fprintf(b, "\n%d resources; hello after %v, snapshot after %v more; %.1f MiB resident; %.2f %% of a processor\n",
-			r.Resources, r.Hello.Round(time.Millisecond), r.Snapshot.Round(time.Millisecond), float64(r.Memory)/(1<<20), 100*r.Processor)
+		fmt.Fprintf(b, "\n%d resources; hello after %v, snapshot after %v more%s\n",
+			r.Resources, r.Hello.Round(time.Millisecond), r.Snapshot.Round(time.Millisecond), r.costs())
 	} else {
 		b.WriteString("\n")
 	}
@@ -133,16 +139,26 @@ func (r *Report) writeResults(b *strings.Builder) {
 	fmt.Fprintf(b, ", in %v\n", r.Took.Round(10*time.Millisecond))
 }
 
+// costs are those that were measured.
+func (r *Report) costs() string {
+	if r.Memory == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %.1f MiB resident; %.2f %% of a processor", float64(r.Memory)/(1<<20), 100*r.Processor)
+}
+
 func (r *Report) verdict(failed int) string {
 	name := strings.TrimSpace(r.Plugin + " " + r.Version)
 	if name == "" {
 		name = "the plugin"
 	}
-	switch failed {
-	case 0:
-		return name + " keeps the protocol"
-	case 1:
+	switch {
+	case failed == 1:
 		return name + " breaks a rule"
+	case failed == 0 && r.Problem != "":
+		return name + " breaks no rule that was tried"
+	case failed == 0:
+		return name + " keeps the protocol"
 	}
 	return fmt.Sprintf("%s breaks %d rules", name, failed)
 }
@@ -203,23 +219,40 @@ func (k *kit) failed() []protocol.Rule {
 }
 
 // close fills the report in. Rules of the protocol that no run broke are kept,
-// if there was a conversation to break them in.
+// if there was a conversation to break them in. Rules that were not reached are a
+// problem, unless a broken one is the reason.
 func (k *kit) close() {
-	why := k.stop
-	if failed := k.failed(); why == "" && len(failed) > 0 {
+	why, failed := k.stop, k.failed()
+	if why == "" && len(failed) > 0 {
 		why = list(failed, 1) + " comes first"
 	}
+	var unreached []protocol.Rule
 	for _, rule := range rules {
 		res := k.results[rule]
 		switch {
-		case res != nil:
+		case k.empty && slices.Contains(vacuous, rule) && (res == nil || res.Outcome == OK):
+			res = &Result{Rule: rule, Outcome: Skipped, Reason: "nothing is listed"}
+		case res != nil && (res.Outcome == Failed || !k.untried[rule]):
 		case passive[rule] && k.keys != nil:
 			res = &Result{Rule: rule, Outcome: OK}
 		default:
 			res = &Result{Rule: rule, Outcome: Skipped, Reason: why, NotReached: true}
+			unreached = append(unreached, rule)
 		}
 		k.report.Results = append(k.report.Results, *res)
 	}
+	if len(unreached) == 0 || k.report.Hello == 0 || k.report.Problem == "" && len(failed) > 0 {
+		return
+	}
+	if k.report.Problem == "" {
+		k.report.Problem = cmp.Or(why, "the check did not come to its end")
+	}
+	k.report.Problem += "; not tried: " + list(unreached, len(unreached))
+}
+
+// vacuous are the rules that nothing can break where nothing is listed.
+var vacuous = []protocol.Rule{
+	protocol.RuleUnique, protocol.RuleKinds, protocol.RuleResource, RuleSpecs, RuleColumns, protocol.RuleSize, RuleStable, RuleErrors,
 }
 
 // passive are the rules that every conversation watches.

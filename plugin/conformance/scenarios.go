@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -45,6 +47,9 @@ func (k *kit) restart(c *child) {
 		k.fail(RuleStable, fmt.Sprintf("after a restart %d of %d ids are gone and %d are new%s", missing, len(k.keys), extra, k.example(c)))
 	} else {
 		k.ok(RuleStable, fmt.Sprintf("%d ids are the same after a restart", len(k.keys)))
+		if kind, n := counted(k.keys); n > 1 {
+			k.warn(RuleStable, fmt.Sprintf("the ids of %s are 0 to %d, and the same after a restart: if that is the place in a list, another thing gets an id when one before it goes", kind, n-1))
+		}
 	}
 	c.did("says stop")
 	if err := c.send(protocol.Frame{Stop: &protocol.Stop{GraceMS: leaveTime.Milliseconds()}}); err != nil {
@@ -64,16 +69,36 @@ func (k *kit) example(c *child) string {
 	return ""
 }
 
+// counted returns a kind whose ids are the numbers from 0, if there is one, and
+// how many.
+func counted(keys map[protocol.Key]bool) (kind string, n int) {
+	of := make(map[string]int)
+	for key := range keys {
+		of[key.Kind]++
+	}
+	for _, kind := range slices.Sorted(maps.Keys(of)) {
+		n := 0
+		for keys[protocol.Key{Kind: kind, ID: strconv.Itoa(n)}] {
+			n++
+		}
+		if n == of[kind] && n > 1 {
+			return kind, n
+		}
+	}
+	return "", 0
+}
+
 // window acknowledges nothing, asks for much and counts.
 func (k *kit) window(c *child) {
-	const window, asked = 2, 10
+	const window = 2
+	asked, lists := k.resyncs(window+1, 10)
 	c.dontAck = true
 	err := k.welcome(c, k.opt.Config, window)
 	if err == nil {
 		err = c.until(func() bool { return c.deltas > 0 }, firstTime+k.opt.Slack)
 	}
 	if errors.Is(err, errTimeout) {
-		err = fmt.Errorf("%w: no delta within %v", err, firstTime+k.opt.Slack)
+		err = tardy(fmt.Sprintf("no delta within %v of the welcome; %s", firstTime+k.opt.Slack, slackFor(firstTime)))
 	}
 	if err != nil {
 		k.unlisted(err)
@@ -93,7 +118,7 @@ func (k *kit) window(c *child) {
 		}
 	}
 	if err == nil {
-		err = c.until(over, 200*time.Millisecond)
+		err = c.until(over, 200*time.Millisecond+lists)
 	}
 	switch {
 	case over():
@@ -104,19 +129,32 @@ func (k *kit) window(c *child) {
 		return
 	}
 	k.ok(RuleWindow, fmt.Sprintf("%d unacknowledged with a window of %d", c.deltas, window))
-	k.forgotten(c)
+	k.forgotten(c, lists)
+}
+
+// resyncs says how many to send at once of those that would be best, and for how
+// long a plugin may list that answers each by itself.
+func (k *kit) resyncs(least, best int) (n int, lists time.Duration) {
+	n = min(best, max(least, int(time.Second/max(k.listTime, time.Millisecond))))
+	return n, time.Duration(n) * k.listTime
 }
 
 // forgotten wants a resync that met a full window to be answered later.
-func (k *kit) forgotten(c *child) {
+func (k *kit) forgotten(c *child, lists time.Duration) {
 	if k.broken(RuleResync) {
 		return
 	}
+	err := c.send(protocol.Frame{Resync: &protocol.Resync{Reason: "check of the full window"}})
+	if err == nil {
+		err = c.until(func() bool { return false }, 30*time.Millisecond) // it finds the window full
+	}
 	c.dontAck = false
 	wholes := c.wholes
-	err := c.send(protocol.Frame{Ack: &protocol.Ack{Seq: c.receiver.Seq()}})
+	if errors.Is(err, errTimeout) {
+		err = c.send(protocol.Frame{Ack: &protocol.Ack{Seq: c.receiver.Seq()}})
+	}
 	if err == nil {
-		err = c.until(func() bool { return c.wholes > wholes }, leaveTime+k.opt.Slack)
+		err = c.until(func() bool { return c.wholes > wholes }, leaveTime+k.opt.Slack+lists)
 	}
 	if errors.Is(err, errTimeout) {
 		k.fail(RuleResync, "a resync that came while the window was full is forgotten")
@@ -166,7 +204,7 @@ func (k *kit) longLine(c *child) {
 	case err == nil:
 		k.fail(RuleLongLine, fmt.Sprintf("it took in a line of more than %d bytes and went on", protocol.MaxLine))
 	case errors.Is(err, errTimeout) || !c.leaves(leaveTime+k.opt.Slack):
-		k.fail(RuleLongLine, "it neither leaves nor goes on after a line that is too long")
+		k.fail(RuleLongLine, fmt.Sprintf("within %v of a line that is too long it neither leaves nor goes on", leaveTime+k.opt.Slack))
 	default:
 		k.ok(RuleLongLine, "it left")
 	}
@@ -179,19 +217,28 @@ func (k *kit) slowReader(c *child) {
 		return
 	}
 	const pings = 40
+	asked, lists := k.resyncs(1, pings)
+	limit := leaveTime + k.opt.Slack + lists
 	c.did("asks for much and reads nothing")
-	for range pings {
+	for i := range pings {
 		c.nonce++
-		if err := c.send(protocol.Frame{Ping: &protocol.Ping{Nonce: c.nonce}}, protocol.Frame{Resync: &protocol.Resync{Reason: "check"}}); err != nil {
+		frames := []protocol.Frame{{Ping: &protocol.Ping{Nonce: c.nonce}}}
+		if i < asked {
+			frames = append(frames, protocol.Frame{Resync: &protocol.Resync{Reason: "check"}})
+		}
+		if err := c.send(frames...); err != nil {
 			k.breach(RuleSlowReader, err)
 			return
 		}
 	}
 	c.ends(700 * time.Millisecond) // not reading
 	wholes := c.wholes
-	err := c.until(func() bool { return c.wholes > wholes || k.broken(RuleResync) }, leaveTime+k.opt.Slack)
+	err := c.until(func() bool { return c.wholes > wholes || k.broken(RuleResync) }, limit)
 	if err == nil && !k.broken(RulePong) {
-		err = c.ping(leaveTime + k.opt.Slack)
+		err = c.ping(limit)
+	}
+	if errors.Is(err, errTimeout) {
+		err = fmt.Errorf("what it owes does not come within %v", limit)
 	}
 	if err != nil { // also a breach of another rule, which nothing but waiting brought about
 		k.fail(RuleSlowReader, fmt.Sprintf("after the agent read nothing for 700ms: %v", err))
@@ -291,6 +338,23 @@ func (k *kit) unknownKey(c *child) {
 	case errors.Is(err, errTimeout):
 		k.fail(RuleUnknownKey, fmt.Sprintf("given a key that it does not know it neither refuses nor lists: %v", err))
 	default:
+		k.refusal(c, key)
+	}
+}
+
+// refusal wants a configuration to be refused as the protocol has it.
+func (k *kit) refusal(c *child, key string) {
+	const exit = 78
+	switch {
+	case c.status.Level != protocol.Failed:
+		k.fail(RuleUnknownKey, fmt.Sprintf("it leaves and does not say why: want a status, level %s, that names the key%s", protocol.Failed, c.logged()))
+	case !strings.Contains(c.status.Text, key):
+		k.fail(RuleUnknownKey, fmt.Sprintf("the status's text is %.100q: want the key in it, %s", c.status.Text, key))
+	case !c.leaves(leaveTime + k.opt.Slack):
+		k.fail(RuleUnknownKey, fmt.Sprintf("it says that it gives up, and is still there %v later", leaveTime+k.opt.Slack))
+	case c.cmd.ProcessState.ExitCode() != exit:
+		k.fail(RuleUnknownKey, fmt.Sprintf("it leaves with %v, want exit status %d, which says that the configuration is at fault", c.cmd.ProcessState, exit))
+	default:
 		k.ok(RuleUnknownKey, c.status.Text)
 	}
 }
@@ -325,9 +389,10 @@ func (k *kit) listError(c *child) {
 	}
 	defer mend()
 	deletes := c.deletes
-	err := c.until(func() bool { return c.status.Level != protocol.OK || c.deletes > deletes }, firstTime+k.opt.Slack)
+	list := min(k.report.Snapshot, firstTime+k.opt.Slack)
+	err := c.until(func() bool { return c.status.Level != protocol.OK || c.deletes > deletes }, firstTime+2*list+k.opt.Slack)
 	if err == nil && c.deletes == deletes { // the status is told; does anything follow?
-		err = c.until(func() bool { return c.deletes > deletes }, 2*slowInterval)
+		err = c.until(func() bool { return c.deletes > deletes }, 2*slowInterval+list)
 	}
 	switch {
 	case c.deletes > deletes:
@@ -336,8 +401,10 @@ func (k *kit) listError(c *child) {
 		k.warn(RuleErrors, "not exercised: what should make the list fail was done, and the plugin's status stays ok")
 	case errors.Is(err, errTimeout):
 		k.ok(RuleErrors, "its status: "+c.status.Text)
+	case errors.Is(err, errGone) && c.status.Level == protocol.OK:
+		k.fail(RuleErrors, fmt.Sprintf("when the list failed it left without a status: %v", err))
 	case errors.Is(err, errGone):
-		k.ok(RuleErrors, "it left")
+		k.ok(RuleErrors, "its status: "+c.status.Text+"; it left")
 	default:
 		k.breach(RuleErrors, err)
 	}

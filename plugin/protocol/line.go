@@ -144,7 +144,7 @@ func ParseFrame(line []byte) (Frame, error) {
 		return f, violation(RuleSize, "a list in a message has more than %d elements", MaxElements)
 	}
 	if err := json.Unmarshal(line, &f); err != nil {
-		return Frame{}, violation(RuleJSON, "a line does not decode: %v", err)
+		return Frame{}, undecodable(line, err)
 	}
 	if n := f.count(); n > 1 {
 		return Frame{}, violation(RuleJSON, "a line has %d messages, want one", n)

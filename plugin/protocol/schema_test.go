@@ -75,6 +75,14 @@ func TestSchemaAndCodeAgree(t *testing.T) {
 	}
 }
 
+// TestASpecIsNeverNull, neither by the schema nor by the host.
+func TestASpecIsNeverNull(t *testing.T) {
+	line := with(t, lines["delta"], "delta.upserts.[].spec", nil)
+	if bySchema, byCode := frameSchema().Validate("line", line), accept(line); bySchema == nil || byCode == nil {
+		t.Errorf("of %s the schema says %v, the host %v, want both to refuse it", line, bySchema, byCode)
+	}
+}
+
 // bounds calls visit for each bound below s, with a value within and one beyond.
 // In a path, "[]" is an element of a list.
 func bounds(at string, s *schema.Schema, visit func(path, keyword string, within, beyond any)) {

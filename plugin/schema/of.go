@@ -151,10 +151,10 @@ func (g *generator) field(f reflect.StructField, options string, v reflect.Value
 }
 
 // nullable says whether null stands for a nil value of t in this field. Of a
-// list that must not be empty it does not.
+// list that must not be empty, or of a message with a type, it does not.
 func (g *generator) nullable(s *Schema, t reflect.Type, options string) bool {
 	switch {
-	case len(s.Type) == 0 || s.MinItems != nil && *s.MinItems > 0 || !g.config && strings.Contains(options, "omit"):
+	case len(s.Type) == 0 || t == rawType || s.MinItems != nil && *s.MinItems > 0 || !g.config && strings.Contains(options, "omit"):
 		return false
 	case g.config:
 		return t.Kind() == reflect.Pointer

@@ -128,11 +128,28 @@ func (p *plugin) welcome(line []byte) object {
 	for key := range config {
 		known := key == "dir" && !p.is("config-takes-its-defaults/refused") || p.is("config-refuses-unknown-keys")
 		if !known {
-			p.send(object{"status": object{"level": "failed", "code": "config", "text": "what is " + key + "?"}})
-			os.Exit(1)
+			p.refuse(key)
 		}
 	}
 	return f.Welcome
+}
+
+// refuse leaves for a key of the configuration.
+func (p *plugin) refuse(key string) {
+	text, exit := "what is "+key+"?", 78
+	switch p.mode {
+	case "config-refuses-unknown-keys/text":
+		text = "bad config"
+	case "config-refuses-unknown-keys/exit":
+		exit = 1
+	case "config-refuses-unknown-keys/silent":
+		os.Exit(exit)
+	}
+	p.send(object{"status": object{"level": "failed", "code": "config", "text": text}})
+	if p.is("config-refuses-unknown-keys/stays") {
+		time.Sleep(time.Hour)
+	}
+	os.Exit(exit)
 }
 
 func (p *plugin) spoilMachine() {
@@ -224,7 +241,7 @@ func (p *plugin) hear(line []byte) {
 
 // list looks at the world and tells what differs.
 func (p *plugin) list() {
-	if p.is("first-snapshot") || p.is("first-snapshot/not-again") && p.starts == 2 {
+	if p.spoilList() {
 		return
 	}
 	full := p.listed && p.seq-p.acked >= p.window
@@ -241,8 +258,19 @@ func (p *plugin) list() {
 		}
 		things = append(things, object{"kind": kind, "id": id, "spec": object{"size": 1}})
 	}
+	switch p.mode {
+	case "none/empty":
+		things = things[:0]
+	case "none/counted":
+		for i := range things {
+			things[i]["id"] = fmt.Sprint(i)
+		}
+	}
 	if name := os.Getenv("BREAK"); name != "" {
 		if _, err := os.Stat(name); err == nil {
+			if p.is("error-deletes-nothing/leaves") {
+				os.Exit(1)
+			}
 			if !p.is("error-deletes-nothing") {
 				p.status("degraded")
 				return
@@ -272,6 +300,26 @@ func (p *plugin) list() {
 	p.listed = true
 }
 
+// spoilList is late with a list, or reports that there is none.
+func (p *plugin) spoilList() (none bool) {
+	switch {
+	case p.is("first-snapshot"), p.is("first-snapshot/not-again") && p.starts == 2:
+		return true
+	case p.is("first-snapshot/refused"):
+		p.status("degraded")
+		return true
+	case p.is("first-snapshot/unflushed"):
+		if !p.listed {
+			io.WriteString(os.Stdin, `{"delta":{"seq":1`)
+			p.listed = true
+		}
+		return true
+	case p.is("resync-repeats-all/slow") && p.owed, p.is("none/slow-later") && p.starts > 1 && !p.listed:
+		time.Sleep(4 * time.Second)
+	}
+	return false
+}
+
 func (p *plugin) status(level string) {
 	if level != p.health {
 		p.health = level
@@ -292,6 +340,8 @@ func (p *plugin) spoil(d object, things []object) {
 		things[0]["kind"] = "com.example.other"
 	case "valid-resources":
 		things[0]["spec"] = []int{}
+	case "one-json-object-a-line/type":
+		things[0]["id"] = 7
 	case "valid-resources/id":
 		things[0]["id"] = ""
 	case "specs-match-schema":
