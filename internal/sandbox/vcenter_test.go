@@ -1,16 +1,27 @@
 package sandbox_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/vmware/govmomi"
+	"github.com/vmware/govmomi/find"
+	"github.com/vmware/govmomi/object"
+	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/openpf9/openpf9/gateway/vault"
 	"github.com/openpf9/openpf9/internal/api"
+	"github.com/openpf9/openpf9/internal/client"
 	"github.com/openpf9/openpf9/internal/eventually"
+	"github.com/openpf9/openpf9/internal/sandbox"
 	"github.com/openpf9/openpf9/internal/vcsim"
 	"github.com/openpf9/openpf9/plugin/inventory"
 )
@@ -79,10 +90,132 @@ func TestVCenter(t *testing.T) {
 		})
 	})
 
+	t.Run("what others do in vCenter reaches the watch", func(t *testing.T) {
+		seen := watching(t, cp)
+		op, err := vc.Operator(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = op.Logout(ctx) }()
+		f := find.NewFinder(op.Client)
+		vm := func(name string) *object.VirtualMachine {
+			t.Helper()
+			v, err := f.VirtualMachine(ctx, "/DC0/vm/"+name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+		for _, c := range []struct{ name, want string }{
+			{"a VM gets another name", "MODIFIED compute.vm renamed"},
+			{"a VM moves to the other host", "MODIFIED compute.vm DC0_C0_RP0_VM2"},
+			{"a VM is new", "ADDED compute.vm clone"},
+			{"a VM is removed", "DELETED compute.vm clone"},
+			{"a port group is new", "ADDED vsphere.network dmz"},
+		} {
+			if err := change(ctx, f, op, vm, c.name); err != nil {
+				t.Fatalf("%s: %v", c.name, err)
+			}
+			seen.wait(t, c.want)
+		}
+	})
+
 	t.Run("the appliance shows its vCenter", func(t *testing.T) {
 		var vcenters []struct{ Name, State string }
 		if err := g.JSON(ctx, "/v1/vcenters", &vcenters); err != nil || len(vcenters) != 1 || vcenters[0].State != "ok" {
 			t.Errorf("vCenters of %s: %+v, %v", host.ID, vcenters, err)
 		}
+	})
+}
+
+// change has somebody do something in vCenter.
+func change(ctx context.Context, f *find.Finder, op *govmomi.Client, vm func(string) *object.VirtualMachine, what string) error {
+	wait := func(task *object.Task, err error) error {
+		if err != nil {
+			return err
+		}
+		return task.Wait(ctx)
+	}
+	switch what {
+	case "a VM gets another name":
+		return wait(vm("DC0_C0_RP0_VM1").Rename(ctx, "renamed"))
+	case "a VM moves to the other host":
+		v := vm("DC0_C0_RP0_VM2")
+		at, err := v.HostSystem(ctx)
+		if err != nil {
+			return err
+		}
+		hosts, err := f.HostSystemList(ctx, "/DC0/host/DC0_C0/*")
+		if err != nil {
+			return err
+		}
+		to := hosts[0].Reference()
+		if to == at.Reference() {
+			to = hosts[1].Reference()
+		}
+		return wait(v.Relocate(ctx, types.VirtualMachineRelocateSpec{Host: &to}, types.VirtualMachineMovePriorityDefaultPriority))
+	case "a VM is new":
+		folder, err := f.Folder(ctx, "/DC0/vm")
+		if err != nil {
+			return err
+		}
+		return wait(vm("DC0_C0_RP0_VM2").Clone(ctx, folder, "clone", types.VirtualMachineCloneSpec{}))
+	case "a VM is removed":
+		return wait(vm("clone").Destroy(ctx))
+	case "a port group is new":
+		dvs, err := f.Network(ctx, "/DC0/network/DVS0")
+		if err != nil {
+			return err
+		}
+		return wait(dvs.(*object.DistributedVirtualSwitch).AddPortgroup(ctx, []types.DVPortgroupConfigSpec{{Name: "dmz", Type: "earlyBinding", NumPorts: 1}}))
+	}
+	return errors.New("nobody knows how to do this")
+}
+
+// sightings are what a watch has shown since it was synced.
+type sightings struct {
+	mu  sync.Mutex // guards all
+	all []string
+}
+
+// watching watches a deployment unit until the test ends.
+func watching(t *testing.T, cp *sandbox.ControlPlane) *sightings {
+	t.Helper()
+	s := &sightings{}
+	ctx, cancel := context.WithCancel(t.Context())
+	synced := make(chan struct{})
+	var once sync.Once
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_ = cp.Client.Watch(ctx, nil, func(e client.Event) {
+			var r api.Resource
+			switch e.Type {
+			case api.Synced:
+				once.Do(func() { close(synced) })
+			case api.Added, api.Modified, api.Deleted:
+				if json.Unmarshal(e.Data, &r) == nil {
+					s.mu.Lock()
+					s.all = append(s.all, strings.Join([]string{strings.ToUpper(e.Type), r.Kind, r.Name}, " "))
+					s.mu.Unlock()
+				}
+			}
+		}, func(error) {})
+	})
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	<-synced
+	return s
+}
+
+// wait waits until something was shown, and forgets what came before.
+func (s *sightings) wait(t *testing.T, want string) {
+	t.Helper()
+	eventually.Nil(t, func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if i := slices.Index(s.all, want); i >= 0 {
+			s.all = s.all[i+1:]
+			return nil
+		}
+		return fmt.Errorf("no %q in %q", want, s.all)
 	})
 }

@@ -3,12 +3,14 @@
 package vcsim
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"fmt"
 	"net/url"
 	"strings"
 
+	"github.com/vmware/govmomi"
 	"github.com/vmware/govmomi/simulator"
 )
 
@@ -24,6 +26,7 @@ type Server struct {
 	URL        string // "https://127.0.0.1:40123"
 	Thumbprint string // SHA-256 of its certificate, as vCenter's pages show it
 
+	user   *url.Userinfo
 	model  *simulator.Model
 	server *simulator.Server
 }
@@ -44,8 +47,18 @@ func Start(o Options) (*Server, error) {
 	return &Server{
 		URL:        "https://" + s.URL.Host,
 		Thumbprint: strings.ReplaceAll(fmt.Sprintf("% X", sum[:]), " ", ":"),
-		model:      m, server: s,
+		user:       m.Service.Listen.User, model: m, server: s,
 	}, nil
+}
+
+// Operator logs in as somebody else who works on the vCenter. The caller logs out.
+func (s *Server) Operator(ctx context.Context) (*govmomi.Client, error) {
+	u, err := url.Parse(s.URL + "/sdk")
+	if err != nil {
+		return nil, err
+	}
+	u.User = s.user
+	return govmomi.NewClient(ctx, u, true) // it is our own, in this process
 }
 
 // Close ends the server and removes the files of its datastores. It does not wait
