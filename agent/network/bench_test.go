@@ -4,20 +4,18 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"os"
 	"syscall"
 	"testing"
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/openpf9/openpf9/internal/namespaces"
 	"github.com/openpf9/openpf9/plugin"
 )
 
 // BenchmarkListLinks lists a hypervisor's thousand veths.
 func BenchmarkListLinks(b *testing.B) {
-	if os.Getenv(privateEnv) == "" {
-		b.Skip("needs root, for a network name space of its own")
-	}
+	namespaces.Need(b)
 	for i := range 500 {
 		l := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: fmt.Sprintf("v%d", i)}, PeerName: fmt.Sprintf("p%d", i)}
 		if err := netlink.LinkAdd(l); err != nil {
@@ -36,9 +34,7 @@ func BenchmarkListLinks(b *testing.B) {
 // BenchmarkRouter is a host that speaks BGP: it reports what a list costs among
 // 100,000 routes, and what their flood costs while a watch runs.
 func BenchmarkRouter(b *testing.B) {
-	if os.Getenv(privateEnv) == "" {
-		b.Skip("needs root, for a network name space of its own")
-	}
+	namespaces.Need(b)
 	const routes = 100_000
 	l := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}
 	if err := netlink.LinkAdd(l); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/vishvananda/netlink"
 
+	"github.com/openpf9/openpf9/internal/namespaces"
 	"github.com/openpf9/openpf9/plugin"
 	"github.com/openpf9/openpf9/plugin/inventory"
 	"github.com/openpf9/openpf9/plugin/plugintest"
@@ -22,7 +23,7 @@ import (
 // VXLAN link.
 func world(t *testing.T) {
 	t.Helper()
-	needPrivate(t)
+	namespaces.Need(t)
 	attrs := func(name string) netlink.LinkAttrs {
 		a := netlink.NewLinkAttrs()
 		a.Name = name

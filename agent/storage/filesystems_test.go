@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/openpf9/openpf9/internal/namespaces"
 	"github.com/openpf9/openpf9/plugin"
 	"github.com/openpf9/openpf9/plugin/inventory"
 )
@@ -163,9 +164,7 @@ func hinted(t *testing.T, hints <-chan struct{}, what string) {
 }
 
 func TestMountsAreHinted(t *testing.T) {
-	if os.Getenv(privateEnv) == "" {
-		t.Skip("needs root, for a mount name space of its own")
-	}
+	namespaces.Need(t)
 	for name, w := range map[string]plugin.Watcher{"file systems": &Filesystems{}, "devices": &Devices{}} {
 		t.Run(name, func(t *testing.T) {
 			hints := watch(t, w)

@@ -26,6 +26,7 @@ import (
 	"github.com/openpf9/openpf9/gateway/firstboot"
 	"github.com/openpf9/openpf9/gateway/firstboot/ovfenv"
 	"github.com/openpf9/openpf9/gateway/firstboot/settings"
+	"github.com/openpf9/openpf9/internal/namespaces"
 	"github.com/openpf9/openpf9/internal/pki"
 	"github.com/openpf9/openpf9/internal/wire"
 )
@@ -100,9 +101,7 @@ func (u *unit) enroll(t *testing.T, w http.ResponseWriter, r *http.Request) {
 // appliance has a card, a root of its own, and a file for its properties.
 func appliance(t *testing.T) firstboot.Options {
 	t.Helper()
-	if os.Getenv(privateEnv) == "" {
-		t.Skip("needs root, for a network name space of its own")
-	}
+	namespaces.Need(t)
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
 		t.Fatal(err)

@@ -82,10 +82,10 @@ var Owners = map[string][]string{
 // Sharp standard packages and who may use them.
 var sharp = map[string][]string{
 	// A plugin of the SDK starts nothing; the conformance kit starts plugins.
-	"os/exec": {"plugin/conformance", "internal/pluginhost", "internal/testlibvirt", "internal/bench/...", "internal/sandbox", "agent/role", "agent/telemetry", "gateway/firstboot/program", "ova", "cmd/pf9-demo", "cmd/pf9-plugin-exec"},
+	"os/exec": {"plugin/conformance", "internal/pluginhost", "internal/testlibvirt", "internal/namespaces", "internal/bench/...", "internal/sandbox", "agent/role", "agent/telemetry", "gateway/firstboot/program", "ova", "cmd/pf9-demo", "cmd/pf9-plugin-exec"},
 	"log":     {},
 	"unsafe":  {"internal/tunnel", "internal/bench/delayline", "agent/network", "agent/storage"},
-	"testing": {"plugin/plugintest", "internal/testlibvirt", "internal/eventually"},
+	"testing": {"plugin/plugintest", "internal/testlibvirt", "internal/eventually", "internal/namespaces"},
 }
 
 // Check returns every violation among the packages.

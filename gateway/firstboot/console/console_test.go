@@ -26,6 +26,7 @@ import (
 	"github.com/openpf9/openpf9/gateway/firstboot/settings"
 	"github.com/openpf9/openpf9/gateway/firstboot/status"
 	"github.com/openpf9/openpf9/internal/eventually"
+	"github.com/openpf9/openpf9/internal/namespaces"
 )
 
 const link = "pf9eth0"
@@ -244,9 +245,7 @@ func TestTheConsoleEndsWithItsTerminal(t *testing.T) {
 // card makes the network interface that is configured.
 func card(t *testing.T) {
 	t.Helper()
-	if os.Getenv(privateEnv) == "" {
-		t.Skip("needs root, for a network name space of its own")
-	}
+	namespaces.Need(t)
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = link
 	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "pf9peer0"}); err != nil {

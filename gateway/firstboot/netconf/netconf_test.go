@@ -18,6 +18,7 @@ import (
 
 	"github.com/openpf9/openpf9/agent/enroll"
 	"github.com/openpf9/openpf9/gateway/firstboot/settings"
+	"github.com/openpf9/openpf9/internal/namespaces"
 )
 
 const link = "pf9eth0"
@@ -25,7 +26,7 @@ const link = "pf9eth0"
 // machine makes a network card and a file system of its own.
 func machine(t *testing.T) *System {
 	t.Helper()
-	needPrivate(t)
+	namespaces.Need(t)
 	l := netlink.NewLinkAttrs()
 	l.Name = link
 	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: l, PeerName: "pf9peer0"}); err != nil {
@@ -314,7 +315,7 @@ func TestWaitForLinkWaitsForTheDriverAndItsName(t *testing.T) {
 }
 
 func TestApplyNamesWhatIsMissing(t *testing.T) {
-	needPrivate(t)
+	namespaces.Need(t)
 	s := &System{Root: t.TempDir(), Link: "pf9none0"}
 	if _, err := s.Apply(t.Context(), with(t, settings.KeyIP, "192.0.2.10/24")); err == nil || !strings.Contains(err.Error(), "pf9none0") {
 		t.Errorf("error = %v", err)
