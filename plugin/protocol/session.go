@@ -122,7 +122,7 @@ func (s *Session) open(ctx context.Context) error {
 	if err != nil {
 		answer = Frame{Stop: &Stop{Reason: err.Error()}}
 	}
-	if sent := s.write(NewWriter(s.conn), answer); err == nil {
+	if sent := s.write(NewWriter(s.conn), answer); err == nil && !hasLeft(sent) { // one that has left may have said why
 		err = sent
 	}
 	s.receiver = NewReceiver(s.hello.Kinds, s.opt.Limits)
@@ -246,10 +246,10 @@ func (s *Session) explain(ctx context.Context, err error) error {
 	return err
 }
 
-// hasLeft says whether a read found the plugin gone. A plugin that leaves before
-// it has read everything resets the connection.
+// hasLeft says whether a read or a write found the plugin gone. A plugin that
+// leaves before it has read everything resets the connection.
 func hasLeft(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 func (s *Session) read() error {

@@ -158,6 +158,31 @@ func TestSessionEndsWithTheFirstBreachAndSaysWhich(t *testing.T) {
 	}
 }
 
+// A plugin that says everything at once and leaves is judged by what it said.
+func TestSessionHearsAPluginThatHasLeft(t *testing.T) {
+	for name, c := range map[string]struct {
+		line string
+		rule Rule
+	}{
+		"and broke a rule": {`{"delta":{"seq":2}}`, RuleSeq},
+		"and broke none":   {snapshot1, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			host, conn := pair(t)
+			p := &peer{conn: conn}
+			p.say(hello, c.line)
+			_ = conn.Close() // before the welcome
+			s, err := Open(t.Context(), host, Options{})
+			if err != nil {
+				t.Fatalf("Open: %v", err)
+			}
+			if err := <-run(t, s); ruleOf(err) != c.rule || c.rule == "" && !errors.Is(err, ErrLeft) {
+				t.Errorf("Run: %v", err)
+			}
+		})
+	}
+}
+
 func TestSessionEndsWhenTheHostCannotTakeIn(t *testing.T) {
 	full := errors.New("disk full")
 	p, s := open(t, Options{Apply: func(Batch) error { return full }})
