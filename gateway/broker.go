@@ -2,7 +2,9 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -27,8 +29,9 @@ const (
 // broker is the session broker before one vCenter while it is configured.
 type broker struct {
 	*vcproxy.Broker
-	stop context.CancelFunc
-	wg   sync.WaitGroup
+	problem error // why the endpoint for programs on this machine is not there
+	stop    context.CancelFunc
+	wg      sync.WaitGroup
 }
 
 // startBroker runs the broker of a vCenter and, if it has one, its endpoint for
@@ -56,14 +59,33 @@ func startBroker(name string, conf VCenter, acts *session.Session, source *vcent
 	ctx, stop := context.WithCancel(context.Background())
 	b := &broker{Broker: made, stop: stop}
 	b.wg.Go(func() { _ = made.Run(ctx) })
-	if local != nil {
-		b.wg.Go(func() {
-			if err := local.serve(ctx, made, log); err != nil && ctx.Err() == nil {
-				log.Error("the broker's endpoint is not there", "vcenter", name, "address", conf.Broker, "err", err)
-			}
-		})
+	if local == nil {
+		return b, nil
 	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", conf.Broker)
+	if err != nil { // discovery is worth more, and the next reload tries again
+		b.problem = fmt.Errorf("the broker does not listen: %w", err)
+		log.Error("the broker's endpoint is not there", "vcenter", name, "address", conf.Broker, "err", err)
+		return b, nil
+	}
+	b.wg.Go(func() {
+		if err := local.serve(ctx, l, made, log); err != nil && ctx.Err() == nil {
+			log.Error("the broker's endpoint has ended", "vcenter", name, "address", conf.Broker, "err", err)
+		}
+	})
 	return b, nil
+}
+
+// forgetBroker removes the secrets and the switch of a broker whose vCenter is
+// gone: another may come under the name. The audit stays.
+func forgetBroker(dir, name string) error {
+	var errs []error
+	for _, kind := range []string{".secret", ".crt", ".key", ".switch"} {
+		if err := os.Remove(filepath.Join(dir, name+kind)); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // close ends all sessions of the broker.

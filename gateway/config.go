@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -201,15 +200,10 @@ func (v VCenter) validate(name string) error {
 		return fmt.Errorf("ca_file: %q: want a whole path", v.CAFile)
 	case v.Broker != "" && !v.Control:
 		return errors.New("broker: nothing may be done through it without control = true")
-	case v.Broker != "" && !isAddress(v.Broker):
-		return fmt.Errorf("broker: %q: want an address with a port, as 127.0.0.1:8443", v.Broker)
+	case v.Broker != "" && !pair.IsLocal(v.Broker):
+		return fmt.Errorf("broker: %q: it is for programs on this machine: want an address of loopback with a port, as 127.0.0.1:8443", v.Broker)
 	case slices.Contains(v.Clusters, ""):
 		return errors.New("clusters: a cluster has no name")
 	}
 	return nil
-}
-
-func isAddress(text string) bool {
-	host, port, err := net.SplitHostPort(text)
-	return err == nil && host != "" && port != ""
 }

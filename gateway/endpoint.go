@@ -30,14 +30,13 @@ const (
 // broker of a vCenter: over TLS with a certificate of its own, which clients are
 // given as their CA file, and with a secret that is good for nothing else.
 type endpoint struct {
-	address string
-	cert    tls.Certificate
-	secret  string
+	cert   tls.Certificate
+	secret string
 }
 
 // newEndpoint reads path.crt, path.key and path.secret, or makes them.
 func newEndpoint(address, path string) (*endpoint, error) {
-	e := &endpoint{address: address}
+	e := &endpoint{}
 	var err error
 	if e.secret, err = secretIn(path + ".secret"); err != nil {
 		return nil, err
@@ -111,11 +110,7 @@ func makeCertificate(host, path string) (c tls.Certificate, err error) {
 }
 
 // serve answers until ctx ends.
-func (e *endpoint) serve(ctx context.Context, h http.Handler, log *slog.Logger) error {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", e.address)
-	if err != nil {
-		return err
-	}
+func (e *endpoint) serve(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
 	server := &http.Server{
 		Handler: h, ReadHeaderTimeout: headerLimit, IdleTimeout: idleLimit, MaxHeaderBytes: 16 << 10,
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{e.cert}, MinVersion: tls.VersionTLS12},

@@ -55,7 +55,10 @@ func (s *sites) status() []status.VCenter {
 			Pinned: link.Fingerprint,
 		}
 		if st.broker != nil {
-			v.Control = string(st.broker.Mode())
+			v.Control, v.Broker = string(st.broker.Mode()), st.conf.Broker
+			if st.broker.problem != nil {
+				v.Problem = st.broker.problem.Error()
+			}
 		}
 		if seen.Problem != nil {
 			v.Problem = seen.Problem.Error()

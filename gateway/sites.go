@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,6 +30,7 @@ import (
 
 // A site is one vCenter as the gateway knows it.
 type site struct {
+	name   string
 	conf   VCenter
 	looks  *session.Session // for discovery
 	acts   *session.Session // for what the deployment unit has done; nil: it may do nothing
@@ -61,11 +63,18 @@ func newSites(dir string, log *slog.Logger) (*sites, error) {
 	return &sites{log: log, dir: dir, vault: v, byName: make(map[string]*site)}, err
 }
 
+func (s *sites) brokers() string { return filepath.Join(s.dir, "brokers") }
+
 // configure makes the sites those of a configuration and returns their modules.
 // A site whose settings are as they were goes on untouched.
 func (s *sites) configure(c Config, id wire.HostID) []discovery.Module {
 	for _, old := range s.leave(c) {
 		old.close() // which talks to vCenter
+		if _, stays := c.VCenters[old.name]; !stays {
+			if err := forgetBroker(s.brokers(), old.name); err != nil {
+				s.log.Error("what a broker kept is still there", "vcenter", old.name, "err", err)
+			}
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,7 +127,7 @@ func (s *sites) open(name string, conf VCenter, id wire.HostID) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	st := &site{conf: conf, looks: looks}
+	st := &site{name: name, conf: conf, looks: looks}
 	st.source = vcenter.New(vcenter.Options{Name: name, Session: looks, Clusters: conf.Clusters, InstanceUUID: conf.InstanceUUID, Log: s.log})
 	if conf.Control {
 		o.Name, o.Refused = pair.ControlAccount(name), o.Refused+"-control"
@@ -130,7 +139,7 @@ func (s *sites) open(name string, conf VCenter, id wire.HostID) (*site, error) {
 			return a, err
 		}
 		if st.acts, err = session.New(o); err == nil {
-			st.broker, err = startBroker(name, conf, st.acts, st.source, filepath.Join(s.dir, "brokers"), s.log)
+			st.broker, err = startBroker(name, conf, st.acts, st.source, s.brokers(), s.log)
 		}
 		if err != nil {
 			st.close()
@@ -202,12 +211,22 @@ func (s *sites) Contains(ref types.ManagedObjectReference) bool {
 func (s *sites) controllable() error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	for _, st := range s.byName {
-		if st.acts != nil && st.broker.Mode() == vcproxy.ModeOpen {
+	var off []string
+	for _, name := range slices.Sorted(maps.Keys(s.byName)) {
+		st := s.byName[name]
+		if st.acts == nil {
+			continue
+		}
+		mode := st.broker.Mode()
+		if mode == vcproxy.ModeOpen {
 			return nil
 		}
+		off = append(off, fmt.Sprintf("control of vCenter %s is switched to %s: on the appliance, pf9-gateway control %s open", name, mode, name))
 	}
-	return errors.New("the customer has delegated no control, or has switched it off: see pf9-gateway vcenters on the appliance")
+	if off != nil {
+		return errors.New(strings.Join(off, "; "))
+	}
+	return errors.New("the customer has delegated no control: on the appliance, pf9-gateway pair NAME --url URL --control")
 }
 
 // close ends all sessions.

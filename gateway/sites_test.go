@@ -162,6 +162,18 @@ func TestBrokerOnTheAppliance(t *testing.T) {
 	}
 }
 
+func TestBrokerWithoutItsAddressIsTold(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	s, _ := lab(t, func(c *VCenter) { c.Broker = l.Addr().String() })
+	if st := s.status()[0]; !strings.Contains(st.Problem, "address already in use") || st.State != "ok" {
+		t.Errorf("%+v", st)
+	}
+}
+
 func TestReloadKeepsWhatIsUnchanged(t *testing.T) {
 	s, c := lab(t, func(c *VCenter) { c.Control = false })
 	before := s.byName["lab"]
@@ -183,7 +195,14 @@ func TestReloadKeepsWhatIsUnchanged(t *testing.T) {
 	if s.byName["lab"] == before {
 		t.Error("a vCenter with other settings goes on as it was")
 	}
+	secret := filepath.Join(s.brokers(), "lab.secret")
+	if err := errors.Join(os.MkdirAll(s.brokers(), 0o700), os.WriteFile(secret, []byte("x"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	s.configure(Config{Config: c.Config}, "8a6e0804-2bd0-4672-b79d-d97027f9071a")
+	if _, err := os.Stat(secret); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the broker's secret of a vCenter that is gone: %v", err)
+	}
 	if len(s.byName) != 0 {
 		t.Error("a vCenter that is not configured any more is still there")
 	}

@@ -102,7 +102,7 @@ var verbs = map[string]verb{
 			if j.power() == types.VirtualMachinePowerStatePoweredOff {
 				return "already off", nil
 			}
-			return "", j.mustHaveTools("power it off instead")
+			return "", j.mustHaveTools("power it off instead, as pf9ctl vm stop --force does")
 		},
 		start: func(ctx context.Context, j *job) (*types.ManagedObjectReference, error) {
 			_, err := methods.ShutdownGuest(ctx, j.client, &types.ShutdownGuest{This: j.ref})
@@ -112,7 +112,9 @@ var verbs = map[string]verb{
 		waits:   true, remedy: "it may still do so; if not, power it off",
 	},
 	wire.ActionReboot: {
-		ready: func(j *job) (string, error) { return "", j.mustHaveTools("reset it instead") },
+		ready: func(j *job) (string, error) {
+			return "", j.mustHaveTools("reset it instead, as pf9ctl vm restart --force does")
+		},
 		start: func(ctx context.Context, j *job) (*types.ManagedObjectReference, error) {
 			_, err := methods.RebootGuest(ctx, j.client, &types.RebootGuest{This: j.ref})
 			return nil, err

@@ -140,14 +140,21 @@ func (b *book) want(r pairing.Request) (VCenter, error) {
 
 // checkBroker holds what the daemon's configuration holds too.
 func checkBroker(v VCenter) error {
-	host, port, err := net.SplitHostPort(v.Broker)
 	switch {
 	case v.Broker != "" && !v.Control:
 		return httpapi.Errorf(http.StatusBadRequest, "the broker: nothing may be done through it without control")
-	case v.Broker != "" && (err != nil || host == "" || port == ""):
-		return httpapi.Errorf(http.StatusBadRequest, "the broker: %q: want an address with a port, as 127.0.0.1:8443", v.Broker)
+	case v.Broker != "" && !IsLocal(v.Broker):
+		return httpapi.Errorf(http.StatusBadRequest, "the broker: %q: it is for programs on this machine: want an address of loopback with a port, as 127.0.0.1:8443", v.Broker)
 	}
 	return nil
+}
+
+// IsLocal says whether an address with a port is this machine's alone, as a
+// broker's must be.
+func IsLocal(address string) bool {
+	host, port, err := net.SplitHostPort(address)
+	ip := net.ParseIP(host)
+	return err == nil && port != "" && (host == "localhost" || ip != nil && ip.IsLoopback())
 }
 
 // named returns what is known under a name, or without one of who is at the

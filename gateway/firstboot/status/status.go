@@ -47,6 +47,8 @@ type VCenter struct {
 	// Control is how much the deployment unit may do there: "open", "read-only" or
 	// "off"; empty: nothing, for control is not delegated.
 	Control string `json:"control,omitempty"`
+	// Broker is where programs on this machine reach it; empty: nowhere.
+	Broker string `json:"broker,omitempty"`
 }
 
 // Options say where to look.
