@@ -151,7 +151,7 @@ func (s *sites) open(name string, conf VCenter, id wire.HostID) (*site, error) {
 
 func (s *sites) account(name string) (session.Account, error) {
 	secret, err := s.vault.Get(name)
-	return session.Account{User: secret.User, Password: secret.Password}, err
+	return session.Account(secret), err
 }
 
 // instance finds the site of a vCenter's instance UUID.

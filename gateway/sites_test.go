@@ -207,3 +207,19 @@ func TestReloadKeepsWhatIsUnchanged(t *testing.T) {
 		t.Error("a vCenter that is not configured any more is still there")
 	}
 }
+
+// A password that is set again is tried again, also if it was refused before the
+// gateway's start: the session must learn when it was set.
+func TestAccountSaysWhenItWasSet(t *testing.T) {
+	s, err := newSites(t.TempDir(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := time.Now().Add(-time.Second)
+	if err := s.vault.Set("lab", vault.Secret{User: "pf9", Password: password}); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := s.account("lab"); err != nil || a.Set.Before(before) {
+		t.Errorf("the account was set at %v, %v", a.Set, err)
+	}
+}
