@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -68,8 +69,10 @@ func startBroker(name string, conf VCenter, acts *session.Session, source *vcent
 		log.Error("the broker's endpoint is not there", "vcenter", name, "address", conf.Broker, "err", err)
 		return b, nil
 	}
+	server := newServer(log, made.ServeHTTP)
+	server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{local.cert}, MinVersion: tls.VersionTLS12}
 	b.wg.Go(func() {
-		if err := local.serve(ctx, l, made, log); err != nil && ctx.Err() == nil {
+		if err := serve(ctx, server, l); err != nil && ctx.Err() == nil {
 			log.Error("the broker's endpoint has ended", "vcenter", name, "address", conf.Broker, "err", err)
 		}
 	})
@@ -155,25 +158,38 @@ func (k known) Host(name string) (vcproxy.Host, bool) {
 // serveBrokers answers the deployment unit's side of the tunnel. Whose vCenter a
 // request is for says the first part of its host: "lab.vcenter".
 func (s *sites) serveBrokers(ctx context.Context, l net.Listener) error {
-	server := &http.Server{
-		ReadHeaderTimeout: headerLimit, IdleTimeout: idleLimit, MaxHeaderBytes: 16 << 10,
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
-			return vcproxy.WithClient(ctx, "deployment unit")
-		},
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			name, _, _ := strings.Cut(r.Host, ".")
-			b := s.brokerOf(name)
-			if b == nil {
-				http.Error(w, fmt.Sprintf("there is no vCenter %.40q here whose control is delegated", name), http.StatusNotFound)
-				return
-			}
-			b.ServeHTTP(w, r)
-		}),
+	server := newServer(s.log, func(w http.ResponseWriter, r *http.Request) {
+		name, _, _ := strings.Cut(r.Host, ".")
+		b := s.brokerOf(name)
+		if b == nil {
+			http.Error(w, fmt.Sprintf("there is no vCenter %.40q here whose control is delegated", name), http.StatusNotFound)
+			return
+		}
+		b.ServeHTTP(w, r)
+	})
+	server.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
+		return vcproxy.WithClient(ctx, "deployment unit")
 	}
+	return serve(ctx, server, l)
+}
+
+// newServer returns a server for a broker's clients, whose calls may last.
+func newServer(log *slog.Logger, h http.HandlerFunc) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: headerLimit, IdleTimeout: idleLimit, MaxHeaderBytes: 16 << 10,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+// serve answers until ctx ends, over TLS if the server has a configuration for it.
+func serve(ctx context.Context, server *http.Server, l net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
-	if err := server.Serve(l); ctx.Err() == nil {
+	run := server.Serve
+	if server.TLSConfig != nil {
+		run = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
+	}
+	if err := run(l); ctx.Err() == nil {
 		return err
 	}
 	return ctx.Err()

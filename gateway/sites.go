@@ -200,11 +200,7 @@ func (s *sites) lost(c *vim25.Client) {
 // Contains says whether an object belongs to the clusters that were delegated.
 func (s *sites) Contains(ref types.ManagedObjectReference) bool {
 	st := s.instance(ref.ServerGUID)
-	if st == nil || st.acts == nil {
-		return false
-	}
-	o, ok := st.source.Lookup(ref.Value)
-	return ok && o.Type == ref.Type && o.Listed
+	return st != nil && st.acts != nil && delegation{source: st.source}.Contains(ref)
 }
 
 // controllable says why nothing may be done anywhere; nil: something may.
