@@ -16,6 +16,7 @@ import (
 	"github.com/openpf9/openpf9/agent/core"
 	"github.com/openpf9/openpf9/gateway/pair"
 	"github.com/openpf9/openpf9/internal/daemon"
+	"github.com/openpf9/openpf9/internal/pki"
 )
 
 const sha1Size = 20 // bytes of a thumbprint that is not strong enough
@@ -106,7 +107,7 @@ func (t Thumbprint) String() string {
 	if t == (Thumbprint{}) {
 		return ""
 	}
-	return strings.ReplaceAll(fmt.Sprintf("% X", t[:]), " ", ":")
+	return pki.Colons(t[:])
 }
 
 // MarshalText writes the thumbprint.

@@ -17,6 +17,7 @@ import (
 	"github.com/openpf9/openpf9/internal/atomicfile"
 	"github.com/openpf9/openpf9/internal/daemon"
 	"github.com/openpf9/openpf9/internal/httpapi"
+	"github.com/openpf9/openpf9/internal/pki"
 )
 
 const (
@@ -240,5 +241,5 @@ func checkThumbprint(text string) (string, error) {
 	if err != nil || len(sum) != 32 {
 		return "", httpapi.Errorf(http.StatusBadRequest, "the thumbprint is no SHA-256 of a certificate, which is 32 pairs of hexadecimal digits: look at the certificate, and accept it")
 	}
-	return strings.ReplaceAll(fmt.Sprintf("% X", sum), " ", ":"), nil
+	return pki.Colons(sum), nil
 }

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/openpf9/openpf9/internal/pki"
 )
 
 const (
@@ -45,16 +47,7 @@ func Fingerprint(c *x509.Certificate) string { return hash(sha256.Sum256(c.Raw))
 
 type hash [sha256.Size]byte
 
-func (h hash) String() string {
-	var b strings.Builder
-	for i, x := range h {
-		if i > 0 {
-			b.WriteByte(':')
-		}
-		fmt.Fprintf(&b, "%02X", x)
-	}
-	return b.String()
-}
+func (h hash) String() string { return pki.Colons(h[:]) }
 
 // parsePin reads a pin; nil: there is none.
 func parsePin(text string) (*hash, error) {

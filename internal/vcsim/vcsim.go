@@ -8,10 +8,11 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net/url"
-	"strings"
 
 	"github.com/vmware/govmomi"
 	"github.com/vmware/govmomi/simulator"
+
+	"github.com/openpf9/openpf9/internal/pki"
 )
 
 // Options say how large the vCenter is, and what Login takes.
@@ -46,7 +47,7 @@ func Start(o Options) (*Server, error) {
 	sum := sha256.Sum256(s.TLS.Certificates[0].Certificate[0])
 	return &Server{
 		URL:        "https://" + s.URL.Host,
-		Thumbprint: strings.ReplaceAll(fmt.Sprintf("% X", sum[:]), " ", ":"),
+		Thumbprint: pki.Colons(sum[:]),
 		user:       m.Service.Listen.User, model: m, server: s,
 	}, nil
 }

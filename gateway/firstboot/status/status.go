@@ -169,16 +169,8 @@ func (r *Report) certificate(file string) error {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	sum := sha256.Sum256(certs[0].Raw)
-	r.Fingerprint, r.Expires = colons(sum[:]), certs[0].NotAfter
+	r.Fingerprint, r.Expires = pki.Colons(sum[:]), certs[0].NotAfter
 	return nil
-}
-
-func colons(b []byte) string {
-	parts := make([]string, len(b))
-	for i, c := range b {
-		parts[i] = fmt.Sprintf("%02X", c)
-	}
-	return strings.Join(parts, ":")
 }
 
 func (r *Report) disk(dir string) error {

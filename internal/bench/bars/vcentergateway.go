@@ -2,15 +2,16 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"time"
 
+	"github.com/openpf9/openpf9/internal/pki"
 	"github.com/openpf9/openpf9/internal/sandbox"
 	"github.com/openpf9/openpf9/internal/testvcenter"
 	"github.com/openpf9/openpf9/plugin/inventory"
@@ -42,8 +43,10 @@ func vcenterGateway(ctx context.Context, r *run, probe string) error {
 	if out, err := account.CombinedOutput(); err != nil {
 		return fmt.Errorf("set the account: %w\n%s", err, out)
 	}
+	sum := sha256.Sum256(v.Certificate().Certificate[0])
+	thumbprint := pki.Colons(sum[:])
 	began := time.Now()
-	g, err := r.box.Gateway(ctx, cp, "gateway", fmt.Sprintf("[vcenters.main]\nurl = %q\nthumbprint = %q\n", v.URL(), colons(v.Pin())))
+	g, err := r.box.Gateway(ctx, cp, "gateway", fmt.Sprintf("[vcenters.main]\nurl = %q\nthumbprint = %q\n", v.URL(), thumbprint))
 	if err != nil {
 		return err
 	}
@@ -75,15 +78,6 @@ func vcenterGateway(ctx context.Context, r *run, probe string) error {
 	}
 	most(r, "unchanged inventory after a restart of the gateway: bytes to the deployment unit", float64(again-first)/1e6, 0.1, " MB")
 	return nil
-}
-
-// colons writes a certificate's SHA-256 as people do.
-func colons(pin string) string {
-	var pairs []string
-	for pair := range slices.Chunk([]byte(strings.ToUpper(pin)), 2) {
-		pairs = append(pairs, string(pair))
-	}
-	return strings.Join(pairs, ":")
 }
 
 // sentUp ends a gateway and returns how many bytes its deployment unit has
