@@ -131,6 +131,9 @@ func TestNoFaultDeletesWhatIsThere(t *testing.T) {
 		if t.Failed() {
 			t.Fatalf("fault %d, %v, seed %d", i, kind, *seed)
 		}
+		if (i+1)%500 == 0 {
+			t.Logf("%d faults, %d VMs, slowest recovery %v (%s)", i+1, len(v.IDs("VirtualMachine")), f.Recovery, f.SlowestKind)
+		}
 	}
 	f.Deleted = len(o.lost)
 	for _, l := range o.lost {
