@@ -8,10 +8,15 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 )
 
-// Mutate makes one random change of the inventory, as people and vMotion do.
+// As many VMs stay, whatever Mutate takes away.
+const fewVMs = 50
+
+// Mutate makes one random change of the inventory, as people and vMotion do. VMs
+// come as often as they go, so a long run does not end with another inventory
+// than it began with.
 func (s *Server) Mutate(r *rand.Rand) {
 	vms := s.IDs("VirtualMachine")
-	if len(vms) == 0 {
+	if len(vms) < fewVMs {
 		s.AddVM()
 		return
 	}
@@ -21,7 +26,6 @@ func (s *Server) Mutate(r *rand.Rand) {
 		s.AddVM()
 	case 1:
 		s.Remove(id)
-		s.AddVM()
 	case 2:
 		s.Set(id, "name", fmt.Sprintf("renamed%d", r.IntN(1000)))
 	case 3:
