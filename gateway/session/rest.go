@@ -5,52 +5,155 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/vmware/govmomi/vapi/rest"
+	"github.com/vmware/govmomi/vim25/soap"
 )
 
-const restLimit = 2 * time.Minute // for all that is asked at once
+const (
+	restLimit = 2 * time.Minute // for all that is asked at once
+	restIdle  = time.Hour       // after which vCenter ends a REST session at the latest
+)
+
+// restState is what is known of the sessions on vCenter's REST interface, of which
+// there is one at most. Whoever holds its place in the gate has it.
+type restState struct {
+	gate    chan struct{}
+	left    string    // id of a session that has begun and has not been ended
+	lost    time.Time // of a login whose answer never came: its session has no id, and nobody can end it
+	refused refusal   // REST may refuse what SOAP takes
+}
 
 // REST lets f ask vCenter's REST interface, which has sessions of its own: this
-// one begins and ends here, so that none grows old or is left behind. The shared
-// session must be logged in.
+// one begins and ends here. One that cannot be ended, because the connection broke,
+// is ended before the next begins. The shared session must be logged in.
 func (s *Session) REST(ctx context.Context, f func(context.Context, *rest.Client) error) error {
+	err := s.withREST(ctx, f)
+	if err != nil {
+		return fmt.Errorf("vCenter %s by REST: %w", s.opts.Name, err)
+	}
+	return nil
+}
+
+func (s *Session) withREST(ctx context.Context, f func(context.Context, *rest.Client) error) error {
 	l, err := s.live()
 	if l == nil && err == nil {
 		err = errors.New("there is no session")
 	}
 	if err != nil {
-		return fmt.Errorf("vCenter %s: %w", s.opts.Name, err)
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, restLimit)
 	defer cancel()
+	select {
+	case s.rest.gate <- struct{}{}:
+		defer func() { <-s.rest.gate }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	c, sent := s.restClient()
+	if err := s.endREST(c); err != nil {
+		return fmt.Errorf("end the session before: %w", err)
+	}
 	a, err := s.opts.Account()
 	if err == nil {
-		s.mu.Lock()
-		err = s.restRefused.check(a, s.now())
-		s.mu.Unlock()
+		err = s.rest.refused.check(a, s.now())
+	}
+	if err == nil {
+		err = s.loginREST(ctx, c, a, sent)
 	}
 	if err != nil {
-		return fmt.Errorf("vCenter %s: %w", s.opts.Name, err)
-	}
-	c := rest.NewClient(l.Client)
-	c.Client.Client.Transport = replyLimit{s.transport} // which checks the certificate
-	if err := c.Login(ctx, url.UserPassword(a.User, a.Password)); err != nil {
-		if rest.IsStatusError(err, http.StatusUnauthorized) {
-			s.mu.Lock()
-			_ = s.restRefused.set(a, s.now(), err) // it has no file
-			s.mu.Unlock()
-		}
-		return fmt.Errorf("log in to vCenter %s by REST as %s: %w", s.opts.Name, a.User, err)
+		return err
 	}
 	defer func() {
-		ctx, cancel := context.WithTimeout(context.Background(), logoutLimit)
-		defer cancel()
-		if err := c.Logout(ctx); err != nil {
-			s.log.Debug("a REST session is left to end by itself", "vcenter", s.opts.Name, "err", err)
+		if err := s.endREST(c); err != nil {
+			s.log.Debug("a REST session is ended later", "vcenter", s.opts.Name, "err", err)
 		}
 	}()
 	return f(ctx, c)
+}
+
+// restClient makes a client, and what it notes of its last request.
+func (s *Session) restClient() (*rest.Client, *lastRequest) {
+	sc := soap.NewClient(s.URL(), false)
+	sc.UserAgent = s.agent("discovery")
+	last := &lastRequest{next: replyLimit{s.transport}} // which checks the certificate
+	c := &rest.Client{Client: sc.NewServiceClient(rest.Path, "")}
+	c.Client.Client.Transport = last
+	return c, last
+}
+
+// loginREST begins a session, but not beside one that may be left of a login whose
+// answer was lost.
+func (s *Session) loginREST(ctx context.Context, c *rest.Client, a Account, last *lastRequest) error {
+	if again := s.rest.lost.Add(s.opts.RESTIdle); s.now().Before(again) {
+		return fmt.Errorf("the answer to the last login was lost, and its session ends by itself: the next login is at %s",
+			again.UTC().Format(time.TimeOnly+" MST"))
+	}
+	err := c.Login(ctx, url.UserPassword(a.User, a.Password))
+	switch {
+	case err == nil:
+		s.rest.left, s.rest.lost = c.SessionID(), time.Time{}
+		return nil
+	case rest.IsStatusError(err, http.StatusUnauthorized):
+		_ = s.rest.refused.set(a, s.now(), err) // it has no file
+	case last.sent.Load() && last.status < http.StatusMultipleChoices:
+		s.rest.lost = s.now()
+	}
+	return fmt.Errorf("log in as %s: %w", a.User, err)
+}
+
+// endREST ends the session that is there, if any.
+func (s *Session) endREST(c *rest.Client) error {
+	if s.rest.left == "" {
+		return nil
+	}
+	c.SessionID(s.rest.left)
+	ctx, cancel := context.WithTimeout(context.Background(), logoutLimit)
+	defer cancel()
+	err := c.Logout(ctx)
+	if err == nil || rest.IsStatusError(err, http.StatusUnauthorized) || rest.IsStatusError(err, http.StatusNotFound) {
+		s.rest.left = ""
+		c.SessionID("")
+		return nil
+	}
+	return err
+}
+
+// leaveREST ends what is left when nobody asks any more.
+func (s *Session) leaveREST() {
+	select {
+	case s.rest.gate <- struct{}{}:
+		defer func() { <-s.rest.gate }()
+	default:
+		return // whoever is there ends it
+	}
+	c, _ := s.restClient()
+	if err := s.endREST(c); err != nil {
+		s.log.Warn("a REST session is left behind on vCenter", "vcenter", s.opts.Name, "err", err)
+	}
+}
+
+// lastRequest notes whether the last request was sent, and the status of its
+// answer; zero: there was none.
+type lastRequest struct {
+	next   http.RoundTripper
+	sent   atomic.Bool
+	status int
+}
+
+// RoundTrip passes a request on.
+func (l *lastRequest) RoundTrip(r *http.Request) (*http.Response, error) {
+	l.sent.Store(false)
+	l.status = 0
+	trace := &httptrace.ClientTrace{WroteHeaders: func() { l.sent.Store(true) }}
+	res, err := l.next.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))
+	if err == nil {
+		l.status = res.StatusCode
+	}
+	return res, err
 }

@@ -83,6 +83,9 @@ type Options struct {
 	// Owner names this gateway. A login ends older sessions of the same owner
 	// and name that nobody uses. Empty: it leaves all others alone.
 	Owner string
+	// RESTIdle is after how long without a request vCenter ends a REST session.
+	// Zero: an hour.
+	RESTIdle time.Duration
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -97,16 +100,15 @@ type Session struct {
 	now       func() time.Time
 	gate      chan struct{} // who logs in holds one place of it
 	seen      *lastSeen
+	rest      restState
 
 	mu      sync.Mutex // guards the fields below
 	current *Login     // that Client shares; nil: none
 	dead    *Login     // it was lost, and is logged out before the next
 	own     map[*Login]struct{}
 	refused refusal
-	// restRefused is the same for REST, which may refuse what SOAP takes.
-	restRefused refusal
-	problem     error // why the last login failed; nil: it did not
-	closed      bool
+	problem error // why the last login failed; nil: it did not
+	closed  bool
 }
 
 // New checks the options. It connects to nothing.
@@ -124,6 +126,9 @@ func New(o Options) (*Session, error) {
 	if o.Name == "" {
 		o.Name = u.Host
 	}
+	if o.RESTIdle == 0 {
+		o.RESTIdle = restIdle
+	}
 	seen := &lastSeen{}
 	transport, err := newTransport(u.Hostname(), o.Pin, o.CA, seen)
 	if err != nil {
@@ -135,7 +140,7 @@ func New(o Options) (*Session, error) {
 	}
 	return &Session{
 		opts: o, log: o.Log, run: rand.Text(), url: u, transport: transport, now: time.Now, seen: seen,
-		refused: refused, gate: make(chan struct{}, 1), own: make(map[*Login]struct{}),
+		refused: refused, gate: make(chan struct{}, 1), own: make(map[*Login]struct{}), rest: restState{gate: make(chan struct{}, 1)},
 	}, nil
 }
 
@@ -305,6 +310,7 @@ func (s *Session) Close() error {
 	s.mu.Unlock()
 	var wg sync.WaitGroup
 	wg.Go(s.Leave)
+	wg.Go(s.leaveREST)
 	wg.Go(func() { s.logoutAll(logins) })
 	wg.Wait()
 	s.transport.CloseIdleConnections()

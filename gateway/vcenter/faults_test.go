@@ -34,6 +34,7 @@ type figures struct {
 	SlowestKind string         `json:"slowest_kind"`
 	Sessions    int            `json:"sessions"`
 	Collectors  int            `json:"collectors"`
+	REST        int            `json:"rest_sessions"` // that were there at once, at most
 	Refused     int            `json:"refused"`
 }
 
@@ -53,7 +54,7 @@ func (o *observer) look() bool {
 		return false
 	}
 	for id := range o.seen {
-		if !o.listed(all, id) && slices.Contains(o.v.IDs(""), id) {
+		if !o.listed(all, id) && (id == o.v.TagID() || slices.Contains(o.v.IDs(""), id)) {
 			o.lost = append(o.lost, fmt.Sprintf("%s under %v", id, o.v.InForce()))
 			delete(o.seen, id)
 		}
@@ -108,8 +109,16 @@ func (o *observer) true() bool {
 const lasts = 40 * time.Millisecond
 
 func TestNoFaultDeletesWhatIsThere(t *testing.T) {
-	v := start(t, testvcenter.Options{VMs: 70, Hosts: 4, Clusters: 2})
-	w := watch(t, v, Options{}, quick)
+	const restIdle = 100 * time.Millisecond
+	v := start(t, testvcenter.Options{VMs: 70, Hosts: 4, Clusters: 2, RESTIdle: restIdle})
+	s, err := session.New(session.Options{Name: "east", URL: v.URL(), Pin: v.Pin(), Account: account, Owner: "gateway-1", RESTIdle: restIdle})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	often := quick
+	often.sweepEvery = 50 * time.Millisecond
+	w := watch(t, v, Options{Session: s}, often)
 	w.list()
 	o := &observer{w: w, v: v, seen: make(map[string]bool)}
 	r := rand.New(rand.NewPCG(*seed, 9))
@@ -135,13 +144,19 @@ func TestNoFaultDeletesWhatIsThere(t *testing.T) {
 			t.Logf("%d faults, %d VMs, slowest recovery %v (%s)", i+1, len(v.IDs("VirtualMachine")), f.Recovery, f.SlowestKind)
 		}
 	}
+	before := v.Counts().RESTCalls
+	until(t, "the tags are read again", func() bool { o.look(); return v.Counts().RESTCalls > before+10 })
+	if !o.seen[v.TagID()] {
+		t.Error("the tag was never listed")
+	}
 	f.Deleted = len(o.lost)
 	for _, l := range o.lost {
 		t.Errorf("%s was said to be gone", l)
 	}
 	f.Sessions, f.Collectors, f.Refused = v.Sessions(), v.Collectors(), v.Counts().Refused
-	if f.Sessions != 1 || f.Collectors > 4 || f.Refused > 0 {
-		t.Errorf("%d sessions, %d collectors, %d refused logins", f.Sessions, f.Collectors, f.Refused)
+	_, f.REST = v.RESTSessions()
+	if f.Sessions != 1 || f.REST != 1 || f.Collectors > 4 || f.Refused > 0 {
+		t.Errorf("%d sessions, %d by REST, %d collectors, %d refused logins", f.Sessions, f.REST, f.Collectors, f.Refused)
 	}
 	t.Logf("%+v", f)
 	if *report != "" {

@@ -3,7 +3,9 @@ package vcenter
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/vmware/govmomi/vapi/rest"
 	"github.com/vmware/govmomi/vapi/tags"
@@ -40,29 +42,32 @@ type tag2objects struct {
 
 func retrieveTags(ctx context.Context, m *tags.Manager) ([]tag2objects, error) {
 	ids, err := m.ListTags(ctx)
+	ids = slices.DeleteFunc(ids, func(id string) bool { return !isID(id) })
 	if err != nil || len(ids) == 0 {
 		return nil, err
 	}
 	if len(ids) > maxTags {
 		return nil, fmt.Errorf("%d tags are more than %d", len(ids), maxTags)
 	}
-	categories, err := m.GetCategories(ctx)
+	names, err := categoryNames(ctx, m)
 	if err != nil {
 		return nil, fmt.Errorf("categories: %w", err)
 	}
-	names := make(map[string]string)
-	for i := range categories {
-		names[categories[i].ID] = categories[i].Name
-	}
-	attached, err := m.GetAttachedObjectsOnTags(ctx, ids)
+	attached, err := m.ListAttachedObjectsOnTags(ctx, ids)
 	if err != nil {
 		return nil, fmt.Errorf("objects: %w", err)
 	}
 	var out []tag2objects
 	for i := range attached {
-		t := attached[i].Tag
-		if t == nil {
+		if !isID(attached[i].TagID) {
+			continue
+		}
+		t, err := m.GetTag(ctx, attached[i].TagID)
+		if rest.IsStatusError(err, http.StatusNotFound) {
 			continue // it was removed meanwhile
+		}
+		if err != nil {
+			return nil, fmt.Errorf("tag %s: %w", attached[i].TagID, err)
 		}
 		found := tag2objects{id: t.ID, name: t.Name, spec: inventory.Tag{Category: names[t.CategoryID], Description: t.Description}}
 		for _, o := range attached[i].ObjectIDs {
@@ -73,6 +78,34 @@ func retrieveTags(ctx context.Context, m *tags.Manager) ([]tag2objects, error) {
 	}
 	return out, nil
 }
+
+// categoryNames reads the categories' names by id. What is no id is left out:
+// govmomi would take it for a name and look for it among all categories, whose ids
+// it would again take for names, without end.
+func categoryNames(ctx context.Context, m *tags.Manager) (map[string]string, error) {
+	ids, err := m.ListCategories(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names := make(map[string]string)
+	for _, id := range ids[:min(len(ids), maxTags)] {
+		if !isID(id) {
+			continue
+		}
+		c, err := m.GetCategory(ctx, id)
+		switch {
+		case rest.IsStatusError(err, http.StatusNotFound): // removed meanwhile
+		case err != nil:
+			return nil, err
+		default:
+			names[c.ID] = c.Name
+		}
+	}
+	return names, nil
+}
+
+// isID says whether a text is the id of a tag or category.
+func isID(s string) bool { return strings.HasPrefix(s, "urn:") }
 
 // setTags lists tags in the place of the old ones and returns the keys that
 // differ now.

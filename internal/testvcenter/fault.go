@@ -29,12 +29,13 @@ const (
 	Slow              // until Clear, each answer takes half a second
 	Amnesia           // the next whole pass of each session shows no VMs at all
 	LostLogin         // the next login is not answered, though the session begins
+	LostREST          // the same by REST
 	lastFault
 )
 
 var faultNames = [...]string{
 	"none", "expire", "terminate", "session gone", "looks empty", "half replies", "half pass", "reset", "refuse", "freeze",
-	"restart", "certificate", "unavailable", "slow", "amnesia", "lost login",
+	"restart", "certificate", "unavailable", "slow", "amnesia", "lost login", "lost REST login",
 }
 
 // String names the fault.
@@ -121,6 +122,7 @@ func (s *Server) forgetSessions() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.sessions)
+	clear(s.rest.used)
 	s.wake()
 }
 
@@ -180,10 +182,12 @@ func (f *fault) write(w http.ResponseWriter, r *http.Request, c *call, status in
 		whole = false
 	case f.kind == LostLogin && c.method == "Login" && f.spoils(LostLogin):
 		panic(http.ErrAbortHandler) // the client does not even learn the cookie
+	case f.kind == LostREST && c.method == restLogin && f.spoils(LostREST):
+		panic(http.ErrAbortHandler)
 	case f.kind == HalfPass && c.page:
 		whole = !f.spoils(HalfPass)
 	}
-	w.Header().Set("Content-Type", "text/xml; charset=utf-8")
+	w.Header().Set("Content-Type", c.kind)
 	w.Header().Set("Content-Length", fmt.Sprint(len(out)))
 	w.WriteHeader(status)
 	if whole {

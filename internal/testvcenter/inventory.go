@@ -157,9 +157,12 @@ func (s *Server) Remove(ids ...string) {
 func (s *Server) IDs(typ string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var ids []string
-	for _, id := range s.inventory.order {
-		if o := s.inventory.objects[id]; o != nil && (typ == "" || o.ref.Type == typ) {
+	return s.inventory.there(typ)
+}
+
+func (v *inventory) there(typ string) (ids []string) {
+	for _, id := range v.order {
+		if o := v.objects[id]; o != nil && (typ == "" || o.ref.Type == typ) {
 			ids = append(ids, id)
 		}
 	}

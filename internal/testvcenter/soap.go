@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/vmware/govmomi/vim25/types"
@@ -29,6 +30,7 @@ type call struct {
 	done    <-chan struct{} // closed when the client has gone
 	header  http.Header     // of the answer
 	page    bool            // the answer is one page of several
+	kind    string          // media type of the answer
 }
 
 // decode reads the method's arguments.
@@ -109,6 +111,10 @@ func faultFields(f types.BaseMethodFault) string {
 
 // serve answers one request, in the way that the fault in force says.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	if strings.HasPrefix(r.URL.Path, restRoot) {
+		s.serveREST(w, r)
+		return
+	}
 	if r.Method != http.MethodPost || r.URL.Path != "/sdk" {
 		http.NotFound(w, r)
 		return
@@ -118,7 +124,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	c := &call{method: method, body: body, agent: r.UserAgent(), done: r.Context().Done(), header: w.Header()}
+	c := &call{kind: "text/xml; charset=utf-8", method: method, body: body, agent: r.UserAgent(), done: r.Context().Done(), header: w.Header()}
 	if k, err := r.Cookie(cookieName); err == nil {
 		c.cookie = k.Value
 	}

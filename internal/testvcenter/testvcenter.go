@@ -3,8 +3,8 @@
 // per update. vcsim reads its whole inventory for each update, and cannot fail on
 // demand; this one can, in every way that is known from the field, see [Fault].
 //
-// It knows sessions, property collectors with versions, pages of 100 objects and
-// reads of properties. It changes nothing by itself.
+// It knows sessions, property collectors with versions, pages of 100 objects, reads
+// of properties, and by REST sessions and one tag. It changes nothing by itself.
 package testvcenter
 
 import (
@@ -31,6 +31,8 @@ type Options struct {
 	User, Password string
 	// Listen is the address; empty: any port on loopback.
 	Listen string
+	// RESTIdle is after how long a REST session that nobody uses ends. Zero: an hour.
+	RESTIdle time.Duration
 }
 
 // Server is a running vCenter. Its methods may be called from anywhere.
@@ -46,15 +48,17 @@ type Server struct {
 	about     types.AboutInfo
 	inventory inventory
 	sessions  map[string]*session // by cookie
-	next      int                 // number of the next session, collector, object
-	change    chan struct{}       // closed at the next change of the inventory
-	fault     *fault              // in force; nil: none
+	rest      restSessions
+	next      int           // number of the next session, collector, object
+	change    chan struct{} // closed at the next change of the inventory
+	fault     *fault        // in force; nil: none
 	counts    Counts
 }
 
 // Counts are what the server was asked.
 type Counts struct {
-	Calls         int
+	Calls         int // by SOAP
+	RESTCalls     int
 	Waits         int // among them, those for changes that may be held
 	Logins        int
 	Refused       int // logins
@@ -75,6 +79,9 @@ func Start(o Options) (*Server, error) {
 	if o.Listen == "" {
 		o.Listen = "127.0.0.1:0"
 	}
+	if o.RESTIdle == 0 {
+		o.RESTIdle = time.Hour
+	}
 	cert, err := NewCertificate("127.0.0.1", time.Hour)
 	if err != nil {
 		return nil, err
@@ -88,7 +95,7 @@ func Start(o Options) (*Server, error) {
 		return nil, errors.Join(err, front.Close())
 	}
 	s := &Server{
-		o: o, listener: back, sessions: make(map[string]*session), change: make(chan struct{}),
+		o: o, listener: back, sessions: make(map[string]*session), rest: restSessions{used: make(map[string]time.Time)}, change: make(chan struct{}),
 		about: types.AboutInfo{
 			Name: "VMware vCenter Server", FullName: "VMware vCenter Server 8.0.3 build-1", Version: "8.0.3", Build: "1",
 			ApiType: "VirtualCenter", ApiVersion: "8.0.3.0", OsType: "linux-x64", InstanceUuid: newUUID(1),
