@@ -145,6 +145,10 @@ func vcenterFreeze(ctx context.Context, r *run, v *testvcenter.Server, p *vcProb
 	most(r, "sessions after that", v.Sessions(), 1, "")
 	p.stop()
 	most(r, "sessions after the end", v.Sessions(), 0, "")
+	open, peak := v.RESTSessions()
+	note(r, "calls by REST, for one tag", v.Counts().RESTCalls, "")
+	most(r, "REST sessions at once", peak, 1, "")
+	most(r, "REST sessions after the end", open, 0, "")
 	return nil
 }
 
@@ -155,7 +159,7 @@ func vcenterFaults(ctx context.Context, r *run) error {
 		faults = 200
 	}
 	report := filepath.Join(r.box.Dir, "faults.json")
-	err := goCommand(ctx, "test", vcenterPackage, "-count=1", "-timeout=4h", "-run=^TestNoFaultDeletesWhatIsThere$",
+	err := goCommand(ctx, "test", vcenterPackage, "-v", "-count=1", "-timeout=4h", "-run=^TestNoFaultDeletesWhatIsThere$",
 		"-args", fmt.Sprint("-faults=", faults), "-report="+report)
 	if err != nil {
 		return err
@@ -166,6 +170,7 @@ func vcenterFaults(ctx context.Context, r *run) error {
 	}
 	var f struct {
 		Faults, Deleted, Sessions, Refused int
+		REST                               int `json:"rest_sessions"`
 		Recovery                           time.Duration
 		SlowestKind                        string `json:"slowest_kind"`
 	}
@@ -175,6 +180,7 @@ func vcenterFaults(ctx context.Context, r *run) error {
 	note(r, "faults", f.Faults, "")
 	most(r, "live objects that a fault deleted", f.Deleted, 0, "")
 	most(r, "sessions on the server after all faults", f.Sessions, 1, "")
+	most(r, "REST sessions on the server at once, ever", f.REST, 1, "")
 	most(r, "refused logins", f.Refused, 0, "")
 	most(r, "from a fault's end until all is right again, at most (after "+f.SlowestKind+")", f.Recovery, 5*time.Second, "")
 	return nil
