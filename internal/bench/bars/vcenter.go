@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,7 +25,7 @@ const vcenterPackage = "github.com/openpf9/openpf9/gateway/vcenter"
 // the whole gateway beside it.
 func vcenterBar(ctx context.Context, r *run) error {
 	probe := filepath.Join(r.box.Dir, "vcprobe")
-	if err := goCommand(ctx, "build", "-o", probe, vcenterPackage+"/vcprobe"); err != nil {
+	if err := goCommand(ctx, io.Discard, "build", "-o", probe, vcenterPackage+"/vcprobe"); err != nil {
 		return err
 	}
 	if err := vcenterScale(ctx, r, probe); err != nil {
@@ -36,9 +37,13 @@ func vcenterBar(ctx context.Context, r *run) error {
 	return nil
 }
 
-func goCommand(ctx context.Context, args ...string) error {
-	if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("go %v: %w\n%s", args, err, out)
+// goCommand runs the go command; what it prints goes to progress, and into the error.
+func goCommand(ctx context.Context, progress io.Writer, args ...string) error {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = io.MultiWriter(&out, progress), &out
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("go %v: %w\n%s", args, err, &out)
 	}
 	return nil
 }
@@ -159,7 +164,7 @@ func vcenterFaults(ctx context.Context, r *run) error {
 		faults = 200
 	}
 	report := filepath.Join(r.box.Dir, "faults.json")
-	err := goCommand(ctx, "test", vcenterPackage, "-v", "-count=1", "-timeout=4h", "-run=^TestNoFaultDeletesWhatIsThere$",
+	err := goCommand(ctx, os.Stdout, "test", vcenterPackage, "-v", "-count=1", "-timeout=4h", "-run=^TestNoFaultDeletesWhatIsThere$",
 		"-args", fmt.Sprint("-faults=", faults), "-report="+report)
 	if err != nil {
 		return err
