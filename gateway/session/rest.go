@@ -138,8 +138,8 @@ func (s *Session) leaveREST() {
 	}
 }
 
-// lastRequest notes whether the last request was sent, and the status of its
-// answer; zero: there was none.
+// lastRequest notes whether the last request may have been sent, for there was a
+// connection, and the status of its answer; zero: there was none.
 type lastRequest struct {
 	next   http.RoundTripper
 	sent   atomic.Bool
@@ -150,7 +150,7 @@ type lastRequest struct {
 func (l *lastRequest) RoundTrip(r *http.Request) (*http.Response, error) {
 	l.sent.Store(false)
 	l.status = 0
-	trace := &httptrace.ClientTrace{WroteHeaders: func() { l.sent.Store(true) }}
+	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { l.sent.Store(true) }}
 	res, err := l.next.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))
 	if err == nil {
 		l.status = res.StatusCode

@@ -21,6 +21,7 @@ type collector struct {
 	types   []collected
 	limits  timing
 	ref     types.ManagedObjectReference
+	unknown bool   // it may have been made, under a name that was never told
 	version string // up to which everything was taken in
 }
 
@@ -31,6 +32,7 @@ func (c *collector) create(ctx context.Context, client *vim25.Client, drop map[s
 	defer cancel()
 	res, err := methods.CreatePropertyCollector(ctx, client, &types.CreatePropertyCollector{This: client.ServiceContent.PropertyCollector})
 	if err != nil {
+		c.unknown = session.Fault(err) == nil
 		return err
 	}
 	c.ref = res.Returnval
@@ -136,15 +138,25 @@ func alive(ctx context.Context, client *vim25.Client, limit time.Duration) error
 	return err
 }
 
-// destroy frees what an earlier pass left on vCenter, if its session still is.
-func (l leftover) destroy(ctx context.Context, c *vim25.Client, limit time.Duration) {
+// leftover are collectors of a session that were not destroyed.
+type leftover struct {
+	client     *vim25.Client
+	collectors []types.ManagedObjectReference
+}
+
+// destroy frees what an earlier pass left on vCenter, if its session still is. It
+// goes on with the rest when it is called again after an error.
+func (l *leftover) destroy(ctx context.Context, c *vim25.Client, limit time.Duration) error {
 	if l.client != c {
-		return // it went with its session
+		*l = leftover{} // it went with its session
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	for _, ref := range l.collectors {
-		// It may be gone: vCenter was started anew. The pass that follows finds out.
-		_, _ = methods.DestroyPropertyCollector(ctx, c, &types.DestroyPropertyCollector{This: ref})
+	for ; len(l.collectors) > 0; l.collectors = l.collectors[1:] {
+		_, err := methods.DestroyPropertyCollector(ctx, c, &types.DestroyPropertyCollector{This: l.collectors[0]})
+		if err != nil && session.Fault(err) == nil { // a fault says that it is gone, as after a restart of vCenter
+			return fmt.Errorf("free what was left before: %w", err)
+		}
 	}
+	return nil
 }

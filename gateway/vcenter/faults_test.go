@@ -109,9 +109,11 @@ func (o *observer) true() bool {
 const lasts = 40 * time.Millisecond
 
 func TestNoFaultDeletesWhatIsThere(t *testing.T) {
-	const restIdle = 100 * time.Millisecond
+	const restIdle = 50 * time.Millisecond // a login may arrive when its client has long given up
 	v := start(t, testvcenter.Options{VMs: 70, Hosts: 4, Clusters: 2, RESTIdle: restIdle})
-	s, err := session.New(session.Options{Name: "east", URL: v.URL(), Pin: v.Pin(), Account: account, Owner: "gateway-1", RESTIdle: restIdle})
+	s, err := session.New(session.Options{
+		Name: "east", URL: v.URL(), Pin: v.Pin(), Account: account, Owner: "gateway-1", RESTIdle: 5 * restIdle,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/vmware/govmomi/vim25"
-	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/openpf9/openpf9/gateway/session"
 	"github.com/openpf9/openpf9/plugin"
@@ -85,17 +84,20 @@ func (s *Source) cycle(ctx context.Context, changed func(...plugin.Key)) (synced
 	if err != nil {
 		return false, err
 	}
+	lost := false
 	defer func() {
-		if session.IsNotAuthenticated(err) {
+		if lost || session.IsNotAuthenticated(err) {
 			s.opts.Session.Lost(c)
 		}
 	}()
 	if err := s.identify(c); err != nil {
 		return false, err
 	}
-	s.old.destroy(ctx, c, s.time.callLimit)
+	if err := s.old.destroy(ctx, c, s.time.callLimit); err != nil {
+		return false, err
+	}
 	p := s.newPass(c)
-	defer func() { s.old = p.leave() }()
+	defer func() { s.old, lost = p.leave() }()
 	if err := p.read(ctx); err != nil {
 		return false, err
 	}
@@ -129,12 +131,6 @@ func (s *Source) identify(c *vim25.Client) error {
 	return nil
 }
 
-// leftover are collectors of a session that were not destroyed.
-type leftover struct {
-	client     *vim25.Client
-	collectors []types.ManagedObjectReference
-}
-
 // pass reads everything once, and follows what changes then.
 type pass struct {
 	s      *Source
@@ -153,15 +149,17 @@ func (s *Source) newPass(c *vim25.Client) *pass {
 	}
 }
 
-// leave returns the collectors that are to be destroyed by whoever comes next.
-func (p *pass) leave() leftover {
-	l := leftover{client: p.client}
+// leave returns the collectors that are to be destroyed by whoever comes next, and
+// whether there may be others, which only the end of their session destroys.
+func (p *pass) leave() (l leftover, others bool) {
+	l.client = p.client
 	for _, c := range []*collector{&p.topo, &p.vms} {
 		if c.ref.Value != "" {
 			l.collectors = append(l.collectors, c.ref)
 		}
+		others = others || c.unknown
 	}
-	return l
+	return l, others
 }
 
 // read takes everything in, topology first so that VMs find what they are in.
