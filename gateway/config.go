@@ -1,8 +1,6 @@
 package gateway
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,8 +17,6 @@ import (
 	"github.com/openpf9/openpf9/internal/pki"
 )
 
-const sha1Size = 20 // bytes of a thumbprint that is not strong enough
-
 // Config is the gateway's configuration file. Its zero value is a gateway that
 // has no vCenter yet.
 type Config struct {
@@ -33,7 +29,7 @@ type VCenter struct {
 	URL URL `toml:"url"`
 	// Thumbprint is the server's certificate: no other is believed, whoever has
 	// signed it.
-	Thumbprint Thumbprint `toml:"thumbprint"`
+	Thumbprint pki.Fingerprint `toml:"thumbprint"`
 	// CAFile holds the authorities that may have signed the server's
 	// certificate, as PEM. Without it and a thumbprint: the system's.
 	CAFile string `toml:"ca_file"`
@@ -78,40 +74,6 @@ func (u URL) String() string {
 
 // MarshalText writes the address.
 func (u URL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
-
-// Thumbprint is the SHA-256 of a certificate, which is written in hexadecimal
-// with colons, as vCenter's pages and openssl show it; zero: none is given.
-type Thumbprint [sha256.Size]byte
-
-// UnmarshalText reads a thumbprint in either case.
-func (t *Thumbprint) UnmarshalText(b []byte) error {
-	if *t = (Thumbprint{}); len(b) == 0 {
-		return nil
-	}
-	pairs := strings.Split(string(b), ":")
-	if len(pairs) == sha1Size {
-		return errors.New("this is a SHA-1 thumbprint; want the SHA-256: openssl x509 -noout -fingerprint -sha256")
-	}
-	for i, pair := range pairs {
-		digit, err := hex.DecodeString(pair)
-		if err != nil || len(digit) != 1 || len(pairs) != len(t) {
-			return errors.New("want a SHA-256 as 32 pairs of hexadecimal digits with colons, as in AB:CD:EF")
-		}
-		t[i] = digit[0]
-	}
-	return nil
-}
-
-// String writes the thumbprint in upper case.
-func (t Thumbprint) String() string {
-	if t == (Thumbprint{}) {
-		return ""
-	}
-	return pki.Colons(t[:])
-}
-
-// MarshalText writes the thumbprint.
-func (t Thumbprint) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
 // ErrPairedHidden says that the paired vCenters are not for this user to see. The
 // rest of the configuration is there.
@@ -195,7 +157,7 @@ func (v VCenter) validate(name string) error {
 		return errors.New("want a name of 1 to 32 lower-case letters, digits and \"-\"")
 	case v.URL.Host == "":
 		return errors.New("url is missing")
-	case v.Thumbprint != (Thumbprint{}) && v.CAFile != "":
+	case v.Thumbprint != (pki.Fingerprint{}) && v.CAFile != "":
 		return errors.New("thumbprint and ca_file: give one of them; a thumbprint says exactly which certificate is believed")
 	case v.CAFile != "" && !filepath.IsAbs(v.CAFile):
 		return fmt.Errorf("ca_file: %q: want a whole path", v.CAFile)

@@ -1,7 +1,6 @@
 package pair
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -234,12 +233,15 @@ func validName(name string) bool {
 	return name != "" && len(name) <= maxName && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
-// checkThumbprint reads a SHA-256, with colons or without, and returns it as the
+// checkThumbprint reads the thumbprint that was accepted, and returns it as the
 // configuration has it.
 func checkThumbprint(text string) (string, error) {
-	sum, err := hex.DecodeString(strings.ReplaceAll(text, ":", ""))
-	if err != nil || len(sum) != 32 {
-		return "", httpapi.Errorf(http.StatusBadRequest, "the thumbprint is no SHA-256 of a certificate, which is 32 pairs of hexadecimal digits: look at the certificate, and accept it")
+	f, err := pki.ParseFingerprint(text)
+	switch {
+	case err != nil:
+		return "", httpapi.Errorf(http.StatusBadRequest, "the thumbprint: %v", err)
+	case f == pki.Fingerprint{}:
+		return "", httpapi.Errorf(http.StatusBadRequest, "the thumbprint of the certificate is missing: look at it, and accept it")
 	}
-	return pki.Colons(sum), nil
+	return f.String(), nil
 }

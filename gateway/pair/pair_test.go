@@ -350,7 +350,7 @@ func TestRequestsThatAreWrong(t *testing.T) {
 	for words, spoil := range map[string]func(*pairing.Request){
 		"1 to 32 lower-case letters":  func(r *pairing.Request) { r.Name = "East" },
 		"not of the form host[:port]": func(r *pairing.Request) { r.Address = "https://vc.example/sdk" },
-		"no SHA-256":                  func(r *pairing.Request) { r.Thumbprint = strings.Repeat("AB:", 19) + "AB" },
+		"SHA-1 thumbprint":            func(r *pairing.Request) { r.Thumbprint = strings.Repeat("AB:", 19) + "AB" },
 		"a user and a password":       func(r *pairing.Request) { r.Password = "" },
 		"user and password are both":  func(r *pairing.Request) { r.ControlUser = "act" },
 		"one has no name":             func(r *pairing.Request) { r.Clusters = []string{""} },

@@ -3,16 +3,13 @@ package session
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -35,34 +32,15 @@ type CertificateError struct {
 	Until  time.Time
 }
 
-// Error names both fingerprints and what to do.
+// Error names both fingerprints, and what the difference may mean.
 func (e *CertificateError) Error() string {
-	return fmt.Sprintf("the certificate of %s is not the pinned one: pinned SHA-256 %s, shown %s (issued by %s, valid from %s to %s): "+
-		"compare the shown one on the server's own console, and pin it if it is right",
+	return fmt.Sprintf("the certificate of %s is not the pinned one: expected SHA-256 %s, seen %s (issued by %s, valid from %s to %s): "+
+		"either it was renewed, or somebody between answers in its place: compare the seen one on the server's own console, and pin it only if it is the same",
 		e.Server, e.Pinned, e.Shown, e.Issuer, e.From.UTC().Format(time.DateOnly), e.Until.UTC().Format(time.DateOnly))
 }
 
 // Fingerprint is a certificate's SHA-256 as pins are written and shown.
-func Fingerprint(c *x509.Certificate) string { return hash(sha256.Sum256(c.Raw)).String() }
-
-type hash [sha256.Size]byte
-
-func (h hash) String() string { return pki.Colons(h[:]) }
-
-// parsePin reads a pin; nil: there is none.
-func parsePin(text string) (*hash, error) {
-	if text == "" {
-		return nil, nil
-	}
-	b, err := hex.DecodeString(strings.ReplaceAll(text, ":", ""))
-	if len(b) == 20 {
-		return nil, errors.New("the pin is a SHA-1 thumbprint, which can be forged: give the SHA-256 of the certificate")
-	}
-	if err != nil || len(b) != sha256.Size {
-		return nil, errors.New("the pin is no SHA-256 of a certificate: 64 hexadecimal digits, with or without colons")
-	}
-	return (*hash)(b), nil
-}
+func Fingerprint(c *x509.Certificate) string { return pki.FingerprintOf(c).String() }
 
 // NewTransport returns a transport that accepts a certificate only if its
 // SHA-256 is pin and ca, in PEM, vouches for it; each may be empty, and if both
@@ -72,9 +50,9 @@ func NewTransport(server, pin string, ca []byte) (*http.Transport, error) {
 }
 
 func newTransport(server, pin string, ca []byte, seen *lastSeen) (*http.Transport, error) {
-	want, err := parsePin(pin)
+	want, err := pki.ParseFingerprint(pin)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the pin: %w", err)
 	}
 	conf := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: server}
 	if len(ca) > 0 {
@@ -83,7 +61,7 @@ func newTransport(server, pin string, ca []byte, seen *lastSeen) (*http.Transpor
 			return nil, errors.New("the CA holds no certificate in PEM")
 		}
 	}
-	conf.InsecureSkipVerify = want != nil && len(ca) == 0 // the pin alone is checked below
+	conf.InsecureSkipVerify = want != none && len(ca) == 0 // the pin alone is checked below
 	conf.VerifyConnection = func(st tls.ConnectionState) error {
 		if len(st.PeerCertificates) == 0 {
 			return errors.New("the server shows no certificate")
@@ -100,10 +78,13 @@ func newTransport(server, pin string, ca []byte, seen *lastSeen) (*http.Transpor
 	}, nil
 }
 
-func checkPin(server string, want *hash, leaf *x509.Certificate, seen *lastSeen) error {
+// none is the pin of whom the authorities alone vouch for.
+var none pki.Fingerprint
+
+func checkPin(server string, want pki.Fingerprint, leaf *x509.Certificate, seen *lastSeen) error {
 	seen.set(leaf)
-	shown := hash(sha256.Sum256(leaf.Raw))
-	if want == nil || *want == shown {
+	shown := pki.FingerprintOf(leaf)
+	if want == none || want == shown {
 		return nil
 	}
 	return &CertificateError{

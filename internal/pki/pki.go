@@ -106,10 +106,6 @@ func Pin(c *x509.Certificate) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// Colons writes a certificate's hash as vCenter's pages and openssl show it,
-// "AB:CD:EF".
-func Colons(sum []byte) string { return strings.ReplaceAll(fmt.Sprintf("% X", sum), " ", ":") }
-
 // EncodeCertificates writes certificates as PEM.
 func EncodeCertificates(certs ...*x509.Certificate) []byte {
 	var out []byte
