@@ -100,6 +100,12 @@ func LoadConfig(file string) (Config, error) {
 	if err := daemon.Decode(paired, text, &more); err != nil {
 		return c, err
 	}
+	for name, v := range more.VCenters {
+		if !v.Control { // the file keeps where the broker was, for when there is control again
+			v.Broker = ""
+			more.VCenters[name] = v
+		}
+	}
 	if err := validate(paired, more.VCenters); err != nil {
 		return c, err
 	}
@@ -125,7 +131,7 @@ func Configured(file string) (map[string]pair.VCenter, error) {
 	}
 	out := make(map[string]pair.VCenter)
 	for name, v := range c.VCenters {
-		out[name] = pair.VCenter{URL: v.URL.String(), Thumbprint: v.Thumbprint.String(), Clusters: v.Clusters, Control: v.Control, Broker: v.Broker, InstanceUUID: v.InstanceUUID}
+		out[name] = pair.VCenter{URL: v.URL.String(), Thumbprint: v.Thumbprint.String(), CAFile: v.CAFile, Clusters: v.Clusters, Control: v.Control, Broker: v.Broker, InstanceUUID: v.InstanceUUID}
 	}
 	return out, nil
 }

@@ -1,6 +1,7 @@
 package pair
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,11 +13,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/openpf9/openpf9/gateway/firstboot/pairing"
 	"github.com/openpf9/openpf9/internal/atomicfile"
 	"github.com/openpf9/openpf9/internal/daemon"
 	"github.com/openpf9/openpf9/internal/httpapi"
-	"github.com/openpf9/openpf9/internal/pki"
 )
 
 const (
@@ -31,9 +30,10 @@ const (
 type VCenter struct {
 	URL          string   `toml:"url"`
 	Thumbprint   string   `toml:"thumbprint"`
+	CAFile       string   `toml:"ca_file,omitempty"` // only the administrator's configuration has one
 	Clusters     []string `toml:"clusters,omitempty"`
 	Control      bool     `toml:"control"`
-	Broker       string   `toml:"broker,omitempty"` // where programs on this machine reach it
+	Broker       string   `toml:"broker,omitempty"` // where programs on this machine reach it, while there is control
 	InstanceUUID string   `toml:"instance_uuid"`
 }
 
@@ -90,61 +90,6 @@ func (b *book) write() error {
 	}
 	if err := atomicfile.Write(b.file, append([]byte(fileHeader), content...), 0o600); err != nil {
 		return fmt.Errorf("write the paired vCenters: %w", err)
-	}
-	return nil
-}
-
-// want checks a request and returns what is to be kept, but for the instance.
-func (b *book) want(r pairing.Request) (VCenter, error) {
-	host, err := checkAddress(r.Address)
-	if err != nil {
-		return VCenter{}, err
-	}
-	pin, err := checkThumbprint(r.Thumbprint)
-	if err != nil {
-		return VCenter{}, err
-	}
-	v := VCenter{URL: "https://" + host, Thumbprint: pin}
-	old, conf := b.named(r.Name, v.URL)
-	switch {
-	case r.Name != "" && !validName(r.Name):
-		err = errors.New("the name: want 1 to 32 lower-case letters, digits and \"-\"")
-	case r.User == "" || r.Password == "":
-		err = errors.New("a user and a password are needed")
-	case (r.ControlUser == "") != (r.ControlPassword == ""):
-		err = errors.New("the account for control: user and password are both needed")
-	case r.ControlUser != "" && r.Control != nil && !*r.Control:
-		err = errors.New("an account for control makes no sense without control")
-	case slices.Contains(r.Clusters, ""):
-		err = errors.New("the clusters: one has no name")
-	case conf && (old.URL != v.URL || old.Thumbprint != "" && old.Thumbprint != v.Thumbprint || r.Clusters != nil || r.Broker != nil || r.Control != nil && *r.Control != old.Control):
-		err = fmt.Errorf("vCenter %s is in the gateway's configuration, as %s with the thumbprint %q: only its accounts can be set here; change the rest there", r.Name, old.URL, old.Thumbprint)
-	}
-	if err != nil {
-		return VCenter{}, httpapi.Errorf(http.StatusBadRequest, "%v", err)
-	}
-	if v.Clusters, v.Control = old.Clusters, old.Control || r.ControlUser != ""; r.Clusters != nil {
-		v.Clusters = r.Clusters
-	}
-	if r.Control != nil {
-		v.Control = *r.Control
-	}
-	if v.Broker = old.Broker; !v.Control {
-		v.Broker = ""
-	}
-	if r.Broker != nil {
-		v.Broker = *r.Broker
-	}
-	return v, checkBroker(v)
-}
-
-// checkBroker holds what the daemon's configuration holds too.
-func checkBroker(v VCenter) error {
-	switch {
-	case v.Broker != "" && !v.Control:
-		return httpapi.Errorf(http.StatusBadRequest, "the broker: nothing may be done through it without control")
-	case v.Broker != "" && !IsLocal(v.Broker):
-		return httpapi.Errorf(http.StatusBadRequest, "the broker: %q: it is for programs on this machine: want an address of loopback with a port, as 127.0.0.1:8443", v.Broker)
 	}
 	return nil
 }
@@ -211,6 +156,11 @@ func (b *book) has(name string) bool {
 	return paired || configured
 }
 
+// list names the vCenters that can be changed here.
+func (b *book) list() string {
+	return cmp.Or(strings.Join(slices.Sorted(maps.Keys(b.paired)), ", "), "none")
+}
+
 // byURL returns the name of the vCenter at an address; empty: none is.
 func (b *book) byURL(url string) string {
 	return b.at(func(v VCenter) bool { return v.URL == url })
@@ -231,17 +181,4 @@ func (b *book) free() string {
 
 func validName(name string) bool {
 	return name != "" && len(name) <= maxName && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
-}
-
-// checkThumbprint reads the thumbprint that was accepted, and returns it as the
-// configuration has it.
-func checkThumbprint(text string) (string, error) {
-	f, err := pki.ParseFingerprint(text)
-	switch {
-	case err != nil:
-		return "", httpapi.Errorf(http.StatusBadRequest, "the thumbprint: %v", err)
-	case f == pki.Fingerprint{}:
-		return "", httpapi.Errorf(http.StatusBadRequest, "the thumbprint of the certificate is missing: look at it, and accept it")
-	}
-	return f.String(), nil
 }

@@ -11,15 +11,14 @@
 package pair
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -92,11 +91,22 @@ func (d *Daemon) Look(ctx context.Context, address string) (pairing.Certificate,
 	return pairing.Certificate{Thumbprint: session.Fingerprint(c), Subject: c.Subject.String(), Issuer: c.Issuer.String(), NotAfter: c.NotAfter}, nil
 }
 
-// Pair makes a vCenter known, or gives one that is another account, address or
-// certificate.
+// Pair makes a vCenter known, or changes what a request gives of one that is.
 func (d *Daemon) Pair(ctx context.Context, r pairing.Request) (pairing.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, pairLimit)
 	defer cancel()
+	res, err := d.pair(ctx, r)
+	log := d.log.With("vcenter", cmp.Or(res.As, r.Name), "user", cmp.Or(res.Now.User, r.User), "by", httpapi.CallerOf(ctx).Name)
+	if err != nil {
+		log.Warn("pairing failed", "address", shown(r.Address), "err", err)
+		return res, err
+	}
+	log.Info("vCenter paired", "url", res.Now.Address, "control", res.Now.Control, "changed", len(res.Changed),
+		"version", res.Name, "instance", res.Instance, "missing", len(res.Missing))
+	return res, nil
+}
+
+func (d *Daemon) pair(ctx context.Context, r pairing.Request) (pairing.Result, error) {
 	leave, err := d.enter(ctx)
 	if err != nil {
 		return pairing.Result{}, err
@@ -106,33 +116,44 @@ func (d *Daemon) Pair(ctx context.Context, r pairing.Request) (pairing.Result, e
 	if err != nil {
 		return pairing.Result{}, err
 	}
-	name, want, seen, err := d.meet(ctx, b, r)
+	p, err := d.meet(ctx, b, r)
 	if err != nil {
 		return pairing.Result{}, err
 	}
-	if err := d.keep(b, name, want, r); err != nil {
+	known := b.has(p.name)
+	look, err := d.account(p.name)
+	if err != nil {
 		return pairing.Result{}, err
 	}
-	d.log.Info("vCenter paired", "vcenter", name, "url", want.URL, "user", r.User, "control", want.Control,
-		"version", seen.product, "instance", seen.instance, "missing", len(seen.missing))
-	return pairing.Result{As: name, Name: seen.product, Instance: seen.instance, Missing: fold(seen.missing)}, d.reload(name, "paired")
+	act, err := d.account(ControlAccount(p.name))
+	if err != nil {
+		return pairing.Result{}, err
+	}
+	if err := d.keep(b, p); err != nil {
+		return pairing.Result{}, err
+	}
+	return p.result(known, look, act), d.reload(p.name, "paired")
 }
 
 // meet visits the vCenter and returns what is to be kept of it under which name.
-func (d *Daemon) meet(ctx context.Context, b *book, r pairing.Request) (name string, want VCenter, seen visit, err error) {
+// The account for control goes only to who has proved, with the first, to be the
+// vCenter of the name.
+func (d *Daemon) meet(ctx context.Context, b *book, r pairing.Request) (plan, error) {
 	for {
-		if want, err = b.want(r); err != nil {
-			return "", want, seen, err
+		p, err := d.plan(b, r)
+		if err != nil {
+			return p, err
 		}
-		if seen, err = d.visit(ctx, r, want); err != nil {
-			return "", want, seen, err
+		if err := d.looks(ctx, &p); err != nil {
+			return p, err
 		}
-		if name, err = b.nameOf(r.Name, want.URL, seen.instance); err != nil {
-			return "", want, seen, err
+		name, err := b.nameOf(r.Name, p.want.URL, p.seen.instance)
+		if err != nil {
+			return p, err
 		}
-		want.InstanceUUID = seen.instance
-		if r.Name == name || b.byURL(want.URL) == name || !b.has(name) {
-			return name, want, seen, nil
+		if r.Name == name || b.byURL(p.want.URL) == name || !b.has(name) {
+			p.name, p.want.InstanceUUID = name, p.seen.instance
+			return p, d.acts(ctx, &p)
 		}
 		r.Name = name // known by another address: what it was to have counts
 	}
@@ -155,7 +176,7 @@ func (d *Daemon) Unpair(ctx context.Context, name string) error {
 		if _, there := b.configured[name]; there {
 			return httpapi.Errorf(http.StatusConflict, "vCenter %s was not paired but is in the gateway's configuration: remove it there", name)
 		}
-		return httpapi.Errorf(http.StatusNotFound, "no vCenter is paired as %q; there are: %s", name, strings.Join(slices.Sorted(maps.Keys(b.paired)), ", "))
+		return httpapi.Errorf(http.StatusNotFound, "no vCenter is paired as %q; there are: %s", name, b.list())
 	}
 	delete(b.paired, name)
 	if err := b.write(); err != nil {
@@ -192,37 +213,39 @@ func (d *Daemon) reload(name, done string) error {
 
 // keep writes the accounts, then the vCenter, so that nobody finds one without the
 // others. If that fails, a new vCenter's accounts are taken back.
-func (d *Daemon) keep(b *book, name string, v VCenter, r pairing.Request) error {
-	known := b.has(name)
-	err := d.setAccounts(name, v.Control, r)
-	if _, fixed := b.configured[name]; err == nil && !fixed {
-		b.paired[name] = v
+func (d *Daemon) keep(b *book, p plan) error {
+	known := b.has(p.name)
+	err := d.setAccounts(p)
+	if _, fixed := b.configured[p.name]; err == nil && !fixed {
+		b.paired[p.name] = p.want
 		err = b.write()
 	}
 	if err != nil && !known {
-		err = errors.Join(err, d.forget(name))
+		err = errors.Join(err, d.forget(p.name))
 	}
 	return err
 }
 
-func (d *Daemon) setAccounts(name string, control bool, r pairing.Request) error {
-	if err := d.o.Vault.Set(name, vault.Secret{User: r.User, Password: r.Password}); err != nil {
+// setAccounts also sets those that stay: that they are good is news to whoever
+// waits for another one.
+func (d *Daemon) setAccounts(p plan) error {
+	if err := d.o.Vault.Set(p.name, vault.Secret{User: p.look.User, Password: p.look.Password}); err != nil {
 		return err
 	}
-	switch {
-	case !control:
-		return d.o.Vault.Delete(ControlAccount(name))
-	case r.ControlUser != "":
-		return d.o.Vault.Set(ControlAccount(name), vault.Secret{User: r.ControlUser, Password: r.ControlPassword})
+	if p.act.User == "" {
+		return d.o.Vault.Delete(ControlAccount(p.name))
 	}
-	return nil
+	return d.o.Vault.Set(ControlAccount(p.name), vault.Secret{User: p.act.User, Password: p.act.Password})
 }
 
 // checkAddress reads "host[:port]", also as a URL, and returns it as it is kept.
 func checkAddress(address string) (string, error) {
+	if shown(address) != address {
+		return "", httpapi.Errorf(http.StatusBadRequest, "the address holds an account: give it as host[:port] alone, and the account apart")
+	}
 	text := strings.TrimSuffix(strings.TrimPrefix(address, "https://"), "/")
 	u, err := url.Parse("https://" + text)
-	if err != nil || u.Host != text || u.Hostname() == "" || u.User != nil {
+	if err != nil || u.Host != text || u.Hostname() == "" {
 		return "", httpapi.Errorf(http.StatusBadRequest, "the address %q is not of the form host[:port] or https://host[:port]", address)
 	}
 	host := strings.ToLower(u.Host)
@@ -233,3 +256,6 @@ func checkAddress(address string) (string, error) {
 	}
 	return host, nil
 }
+
+// shown is an address without the account that somebody may have put into it.
+func shown(address string) string { return address[strings.LastIndexByte(address, '@')+1:] }

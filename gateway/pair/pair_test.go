@@ -24,6 +24,7 @@ import (
 	"github.com/openpf9/openpf9/gateway/firstboot/pairing"
 	"github.com/openpf9/openpf9/gateway/pair"
 	"github.com/openpf9/openpf9/gateway/vault"
+	"github.com/openpf9/openpf9/internal/wire"
 )
 
 var (
@@ -172,7 +173,9 @@ func TestAPairingIsKept(t *testing.T) {
 	v, s := start(t, "uuid-1", nil), gateway(t, nil)
 	r := s.request(t, v, "east")
 	res := s.pair(t, r)
-	if want := (pairing.Result{As: "east", Name: "VMware vCenter Server " + strings.TrimPrefix(res.Name, "VMware vCenter Server "), Instance: "uuid-1", Missing: []pairing.Privilege{}}); !cmp.Equal(res, want) {
+	if want := (pairing.Result{As: "east", Name: "VMware vCenter Server " + strings.TrimPrefix(res.Name, "VMware vCenter Server "), Instance: "uuid-1", Missing: []pairing.Privilege{}, Now: wire.Pairing{
+		Address: "https://" + v.host, Thumbprint: r.Thumbprint, User: r.User,
+	}}); !cmp.Equal(res, want) {
 		t.Errorf("Pair = %+v, want %+v", res, want)
 	}
 	want := fmt.Sprintf("# Written by pairing; change it with pf9-gateway pair and unpair.\n\n[vcenters]\n[vcenters.east]\nurl = 'https://%s'\nthumbprint = '%s'\ncontrol = false\ninstance_uuid = 'uuid-1'\n", v.host, r.Thumbprint)
@@ -204,11 +207,13 @@ func TestARefusedAccountIsTriedOnce(t *testing.T) {
 	r := s.request(t, v, "east")
 	wrong := r
 	wrong.Password, wrong.ControlUser, wrong.ControlPassword = "typo", "act@vsphere.local", "secret-2"
-	s.refuses(t, wrong, "refuses the account")
+	s.refuses(t, wrong, "refuses the account look@vsphere.local: the user name or the password is wrong, or the account is locked")
 	s.refuses(t, wrong, "is not tried again before")
 	if got := v.took(); !slices.Equal(got, []string{"look@vsphere.local"}) {
 		t.Errorf("logins %q, want one, and none of the second account", got)
 	}
+	wrong.Password = "other typo"
+	s.refuses(t, wrong, "was tried once (refused tries of this account within 15 minutes: 2)")
 	s.pair(t, r)
 }
 
@@ -216,7 +221,10 @@ func TestOnlyTheAcceptedCertificateIsToldAPassword(t *testing.T) {
 	v, s := start(t, "uuid-1", nil), gateway(t, nil)
 	r := s.request(t, v, "east")
 	r.Thumbprint = strings.Repeat("AB:", 31) + "AB"
-	s.refuses(t, r, "is not the pinned one")
+	right := s.request(t, v, "east").Thumbprint
+	for _, words := range []string{"expected SHA-256 " + r.Thumbprint, "seen " + right, "renewed, or somebody between", "--thumbprint " + right, "no account was sent"} {
+		s.refuses(t, r, words)
+	}
 	r.Thumbprint = ""
 	s.refuses(t, r, "thumbprint")
 	if got := v.took(); len(got) > 0 {
@@ -269,8 +277,11 @@ func TestTheAccountForControl(t *testing.T) {
 	off := false
 	rotated.Control, rotated.Clusters = &off, []string{}
 	s.pair(t, rotated)
-	if text := s.file(t); strings.Contains(text, "clusters") || strings.Contains(text, "broker") || !strings.Contains(text, "control = false") {
+	if text := s.file(t); strings.Contains(text, "clusters") || !strings.Contains(text, "broker = '"+broker) || !strings.Contains(text, "control = false") {
 		t.Errorf("without control:\n%s", text)
+	}
+	if c, err := daemon.LoadConfig(conf); err != nil || c.VCenters["east"].Broker != "" {
+		t.Errorf("without control the daemon has a broker: %+v, %v", c.VCenters["east"], err)
 	}
 	if got, err := s.vault.Get(pair.ControlAccount("east")); !errors.Is(err, vault.ErrNoAccount) {
 		t.Errorf("without control the vault has %v, %v", got, err)

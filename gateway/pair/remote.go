@@ -23,6 +23,8 @@ const (
 	maxLooks    = 20               // addresses that are looked at with one code
 	remoteLimit = 45 * time.Second // of a pairing: the deployment unit waits for a minute
 	maxMessage  = 64 << 10
+
+	remoteCaller = "pairing code" // who pairs by way of the deployment unit, in the journal
 )
 
 // remote is what the deployment unit may ask for, while there is an offer. A
@@ -153,7 +155,7 @@ func (d *Daemon) serveRemoteLook(w http.ResponseWriter, r *http.Request) error {
 	}); err != nil {
 		return err
 	}
-	d.log.Info("a certificate is looked at for the deployment unit", "address", req.Address)
+	d.log.Info("a certificate is looked at for the deployment unit", "address", shown(req.Address))
 	c, err := d.Look(r.Context(), req.Address)
 	if err != nil {
 		return told(err)
@@ -171,14 +173,14 @@ func (d *Daemon) serveRemotePair(w http.ResponseWriter, r *http.Request) error {
 		d.log.Warn("a pairing by way of the deployment unit was refused", "err", err)
 		return err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), remoteLimit)
+	ctx, cancel := context.WithTimeout(httpapi.WithCaller(r.Context(), httpapi.Caller{Name: remoteCaller}), remoteLimit)
 	defer cancel()
 	res, err := d.Pair(ctx, want)
 	if err != nil {
-		d.log.Warn("a pairing by way of the deployment unit failed", "vcenter", want.Name, "err", err)
 		return told(err)
 	}
 	d.remote.end(o)
+	res.Now.User, res.Now.ControlUser = "", "" // whoever sealed them knows them
 	return httpapi.WriteJSON(w, http.StatusOK, res)
 }
 

@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/openpf9/openpf9/gateway/pair"
 	"github.com/openpf9/openpf9/internal/pairingcode"
 	"github.com/openpf9/openpf9/internal/wire"
@@ -92,6 +94,19 @@ func TestPairingByWayOfTheDeploymentUnit(t *testing.T) {
 	}
 	if got := v.took(); before != 2 || len(got) > 0 {
 		t.Errorf("logins %d, then %q, want 2 and none", before, got)
+	}
+}
+
+func TestPairingAgainByWayOfTheDeploymentUnit(t *testing.T) {
+	_, s, want := full(t)
+	broker := "127.0.0.1:9443"
+	var res wire.PairingResult
+	if status, message := s.ask(t, "POST", "/v1/pair", s.seal(t, s.offer(t), wire.PairingRequest{Name: "east", Broker: &broker}), &res); status != http.StatusOK {
+		t.Fatalf("pair: status %d, %s", status, message)
+	}
+	want.Broker, want.User, want.ControlUser = broker, "", "" // the users are not the deployment unit's to know
+	if d := cmp.Diff(want, res.Now); d != "" || !cmp.Equal(res.Changed, []wire.PairingChange{{What: "broker", From: "127.0.0.1:8443", To: broker}}) {
+		t.Errorf("%+v: %s", res, d)
 	}
 }
 

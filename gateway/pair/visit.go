@@ -2,14 +2,16 @@ package pair
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
+	neturl "net/url"
+	"os"
 	"slices"
-	"sync"
+	"strings"
 	"time"
+
+	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/openpf9/openpf9/gateway/firstboot/pairing"
 	"github.com/openpf9/openpf9/gateway/privilege"
@@ -17,10 +19,7 @@ import (
 	"github.com/openpf9/openpf9/internal/httpapi"
 )
 
-const (
-	refusedFor = 15 * time.Minute // until a refused account is tried again
-	maxRefused = 64               // that are remembered; when full, the oldest is forgotten
-)
+const soapFault = "ServerFaultCode: " // what a fault's text begins with
 
 // visit is what was seen of a vCenter.
 type visit struct {
@@ -29,26 +28,35 @@ type visit struct {
 	missing  []privilege.Missing
 }
 
-// visit logs in with the accounts, one after the other, and looks what the
-// vCenter is and which privileges lack.
-func (d *Daemon) visit(ctx context.Context, r pairing.Request, v VCenter) (visit, error) {
-	first := session.Account{User: r.User, Password: r.Password}
-	second := session.Account{User: r.ControlUser, Password: r.ControlPassword}
-	apart := v.Control && second.User != "" && second != first
+// looks logs in with the first account, and looks what the vCenter is and which
+// privileges lack.
+func (d *Daemon) looks(ctx context.Context, p *plan) (err error) {
 	needs := privilege.Discovery()
-	if v.Control && !apart {
+	if p.want.Control && !p.apart() {
 		needs = append(needs, privilege.Control()...)
 	}
-	seen, err := d.login(ctx, first, v, needs)
-	if err != nil || !apart {
-		return seen, err
+	if p.seen, err = d.login(ctx, p.look, p.want, needs); err != nil && p.keptLook {
+		err = fmt.Errorf("the account that was set before: %w", err)
 	}
-	acting, err := d.login(ctx, second, v, slices.Concat(privilege.Discovery(), privilege.Control()))
-	if err == nil && acting.instance != seen.instance {
-		err = httpapi.Errorf(http.StatusConflict, "two vCenters answer at %s in turn, %s and %s: give the address of one", v.URL, seen.instance, acting.instance)
+	return err
+}
+
+// acts does the same with the account for control, if there is one.
+func (d *Daemon) acts(ctx context.Context, p *plan) error {
+	if !p.apart() {
+		return nil
 	}
-	seen.missing = append(seen.missing, acting.missing...)
-	return seen, err
+	seen, err := d.login(ctx, p.act, p.want, slices.Concat(privilege.Discovery(), privilege.Control()))
+	switch {
+	case err != nil && p.keptAct:
+		return fmt.Errorf("the account for control that was set before: %w; or give another for control", err)
+	case err != nil:
+		return fmt.Errorf("the account for control: %w", err)
+	case seen.instance != p.seen.instance:
+		return httpapi.Errorf(http.StatusConflict, "two vCenters answer at %s in turn, %s and %s: give the address of one", p.want.URL, p.seen.instance, seen.instance)
+	}
+	p.seen.missing = append(p.seen.missing, seen.missing...)
+	return nil
 }
 
 // login logs in once, looks and logs out.
@@ -56,18 +64,24 @@ func (d *Daemon) login(ctx context.Context, a session.Account, v VCenter, needs 
 	if err := d.refused.check(v.URL, a, time.Now()); err != nil {
 		return visit{}, &httpapi.Error{Status: http.StatusForbidden, Message: err.Error()}
 	}
-	s, err := session.New(session.Options{URL: v.URL, Pin: v.Thumbprint, Log: d.log, Account: func() (session.Account, error) { return a, nil }})
+	o := session.Options{URL: v.URL, Pin: v.Thumbprint, Log: d.log, Account: func() (session.Account, error) { return a, nil }}
+	if v.CAFile != "" {
+		var err error
+		if o.CA, err = os.ReadFile(v.CAFile); err != nil {
+			return visit{}, fmt.Errorf("ca_file: %w", err)
+		}
+	}
+	s, err := session.New(o)
 	if err != nil {
 		return visit{}, httpapi.Errorf(http.StatusBadRequest, "%v", err)
 	}
 	defer func() { _ = s.Close() }()
 	l, err := s.Login(ctx)
 	if errors.Is(err, session.ErrRefused) {
-		d.refused.add(v.URL, a, time.Now())
-		return visit{}, &httpapi.Error{Status: http.StatusForbidden, Message: err.Error()}
+		return visit{}, &httpapi.Error{Status: http.StatusForbidden, Message: d.refused.add(v.URL, a, time.Now())}
 	}
 	if err != nil {
-		return visit{}, faraway(err)
+		return visit{}, plain(err, v.URL, a)
 	}
 	about := l.Client.ServiceContent.About
 	if about.ApiType != "VirtualCenter" || about.InstanceUuid == "" {
@@ -75,25 +89,37 @@ func (d *Daemon) login(ctx context.Context, a session.Account, v VCenter, needs 
 	}
 	on, err := privilege.Find(ctx, l.Client, v.Clusters)
 	if err != nil {
-		return visit{}, faraway(err)
+		return visit{}, plain(err, v.URL, a)
 	}
 	missing, err := privilege.Check(ctx, l.Client, l.User.Key, needs, on)
 	if err != nil {
-		return visit{}, faraway(err)
+		return visit{}, plain(err, v.URL, a)
 	}
 	if len(on) == 1 && slices.ContainsFunc(missing, func(m privilege.Missing) bool { return m.Privilege == "System.Read" }) {
-		return visit{}, httpapi.Errorf(http.StatusForbidden, "%s sees nothing of the inventory: give it the role Read-only on the vCenter, with its children, and pair again", a.User)
+		return visit{}, seesNothing(a)
 	}
 	return visit{product: about.Name + " " + about.Version, instance: about.InstanceUuid, missing: missing}, nil
 }
 
-// faraway lets the person who pairs read what happened on the way.
-func faraway(err error) error {
-	status := http.StatusBadGateway
-	if _, ok := errors.AsType[*session.CertificateError](err); ok {
-		status = http.StatusConflict
+func seesNothing(a session.Account) error {
+	return httpapi.Errorf(http.StatusForbidden, "%s sees nothing of the inventory: give it the role Read-only on the vCenter, with its children, and pair again", a.User)
+}
+
+// plain lets the person who pairs read in words of people what happened on the way.
+func plain(err error, url string, a session.Account) error {
+	if c, ok := errors.AsType[*session.CertificateError](err); ok {
+		return httpapi.Errorf(http.StatusConflict, "%v, by --thumbprint %s; no account was sent", c, c.Shown)
 	}
-	return &httpapi.Error{Status: status, Message: err.Error()}
+	if _, ok := session.Fault(err).(types.NoPermission); ok {
+		return seesNothing(a)
+	}
+	if far, ok := errors.AsType[*neturl.Error](err); ok {
+		if far.Timeout() {
+			return httpapi.Errorf(http.StatusBadGateway, "%s does not answer in time: is the address right, and may the gateway reach it?", url)
+		}
+		return httpapi.Errorf(http.StatusBadGateway, "no connection to %s: %v: is the address right, and may the gateway reach it?", url, far.Err)
+	}
+	return &httpapi.Error{Status: http.StatusBadGateway, Message: strings.ReplaceAll(err.Error(), soapFault, "it answers: ")}
 }
 
 // fold puts the objects of one privilege together.
@@ -121,48 +147,4 @@ func fold(missing []privilege.Missing) []pairing.Privilege {
 		out[at[k]].Object += fmt.Sprintf(" and %d more", n)
 	}
 	return out
-}
-
-// refusals remember which accounts which vCenter did not take. The zero value is
-// ready.
-type refusals struct {
-	mu   sync.Mutex // guards the fields below
-	salt [16]byte
-	list []refusal
-}
-
-type refusal struct {
-	digest [sha256.Size]byte
-	at     time.Time
-}
-
-// sum is called with the lock held.
-func (r *refusals) sum(url string, a session.Account) [sha256.Size]byte {
-	if r.salt == [16]byte{} {
-		_, _ = rand.Read(r.salt[:]) // never fails
-	}
-	return sha256.Sum256(fmt.Appendf(nil, "%s%d:%s%d:%s%s", r.salt, len(url), url, len(a.User), a.User, a.Password))
-}
-
-func (r *refusals) add(url string, a session.Account, at time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.list) == maxRefused {
-		r.list = slices.Delete(r.list, 0, 1)
-	}
-	r.list = append(r.list, refusal{r.sum(url, a), at})
-}
-
-// check is an error if the account was refused a short while ago.
-func (r *refusals) check(url string, a session.Account, now time.Time) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	digest := r.sum(url, a)
-	for _, f := range r.list {
-		if again := f.at.Add(refusedFor); f.digest == digest && now.Before(again) {
-			return fmt.Errorf("%s refused this password of %s at %s: it is not tried again before %s, lest the directory lock the account; give the right one",
-				url, a.User, f.at.UTC().Format(time.TimeOnly), again.UTC().Format(time.TimeOnly+" MST"))
-		}
-	}
-	return nil
 }

@@ -38,14 +38,15 @@ type SealedPairing struct {
 	Sealed []byte `json:"sealed"`
 }
 
-// PairingRequest asks for a pairing. Where a vCenter is paired again, to change
-// its password or certificate, what is left out stays as it was.
+// PairingRequest asks for a pairing. Where a vCenter is paired again, what is left
+// out stays as it was: the address, at the same address the certificate and the
+// account, and each setting. Without control no account for it is kept.
 type PairingRequest struct {
 	Name       string `json:"name,omitempty"` // ours for the vCenter; empty: the one it has, or a free one
-	Address    string `json:"address"`        // "host[:port]"
-	Thumbprint string `json:"thumbprint"`     // that the person accepted
-	User       string `json:"user"`
-	Password   string `json:"password"`
+	Address    string `json:"address"`        // "host[:port]"; empty: as before
+	Thumbprint string `json:"thumbprint"`     // that the person accepted; empty: as before
+	User       string `json:"user"`           // empty: as before
+	Password   string `json:"password"`       // empty, without a user: as before
 	// Clusters are the names of those to look at; nil: as before, or all; empty: all.
 	Clusters []string `json:"clusters,omitzero"`
 	// Control says whether the deployment unit may act; nil: as before or, without
@@ -71,7 +72,33 @@ type PairingResult struct {
 	As       string             `json:"as"`       // our name for the vCenter
 	Name     string             `json:"name"`     // its own: "VMware vCenter Server 8.0.3"
 	Instance string             `json:"instance"` // the UUID by which it is known again
+	Now      Pairing            `json:"now,omitzero"`
+	Again    bool               `json:"again,omitempty"`   // it was known before
+	Changed  []PairingChange    `json:"changed,omitempty"` // of one that was known before
 	Missing  []MissingPrivilege `json:"missing"`
+}
+
+// Pairing is what holds of a vCenter from now on. Zero: an older gateway does not
+// say.
+type Pairing struct {
+	Address    string   `json:"address"`              // "https://vc.example"
+	Thumbprint string   `json:"thumbprint,omitempty"` // SHA-256 of the only certificate that is trusted; empty: see CAFile
+	CAFile     string   `json:"ca_file,omitempty"`    // authorities that are; without it and a thumbprint: the system's
+	Clusters   []string `json:"clusters,omitempty"`   // in scope; empty: all
+	Control    bool     `json:"control"`              // the deployment unit may act
+	Broker     string   `json:"broker,omitempty"`     // where it listens, while there is control; empty: nowhere
+	// User and ControlUser are the accounts. A deployment unit is told neither.
+	User        string `json:"user,omitempty"`
+	ControlUser string `json:"control_user,omitempty"`
+	// OwnControl says that an account of its own acts; else the first does.
+	OwnControl bool `json:"own_control_account,omitempty"`
+}
+
+// PairingChange is a setting that a pairing changed.
+type PairingChange struct {
+	What string `json:"what"` // "control"
+	From string `json:"from"` // "on"
+	To   string `json:"to"`   // "off"
 }
 
 // MissingPrivilege is one that the user lacks, and what does not work without it.
