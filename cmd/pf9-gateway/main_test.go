@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,10 +21,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/openpf9/openpf9/agent/cli"
+	"github.com/openpf9/openpf9/gateway/firstboot/pairing"
 	"github.com/openpf9/openpf9/gateway/firstboot/status"
 	"github.com/openpf9/openpf9/gateway/pair"
 	"github.com/openpf9/openpf9/gateway/vault"
 	"github.com/openpf9/openpf9/internal/httpapi"
+	"github.com/openpf9/openpf9/internal/wire"
 )
 
 const password = "corréct horse"
@@ -167,8 +171,16 @@ func TestPairAsksForWhatIsNotGiven(t *testing.T) {
 	code, out, errs := m.run(t, "", []string{
 		"Is this your vCenter? (yes/no) ", "yes", "User: ", "gw@vsphere.local", "Password of gw@vsphere.local: ", password,
 	}, "pair", "east", "--url", "https://"+m.vcenter)
-	if code != 0 || !strings.Contains(out, "east is paired: VMware vCenter Server") || !strings.Contains(out, "No privilege is missing.") {
+	if code != 0 {
 		t.Fatalf("status %d, out %q, errors %q", code, out, errs)
+	}
+	for _, want := range []string{
+		"east is paired: VMware vCenter Server", "address   https://" + m.vcenter, m.thumbprint(t), "account   gw@vsphere.local", "clusters  all", "control   off",
+		"broker    none", "No privilege is missing.", "pf9-gateway vcenters", "pf9-gateway pair east --control",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is not in\n%s", want, out)
+		}
 	}
 	if got, err := m.vault.Get("east"); err != nil || got.User != "gw@vsphere.local" || got.Password != password {
 		t.Errorf("the vault has %v, %v", got, err)
@@ -179,6 +191,54 @@ func TestPairAsksForWhatIsNotGiven(t *testing.T) {
 	}
 	if code, _, errs := m.run(t, "", nil, "unpair", "east"); code != 1 || !strings.Contains(errs, "no vCenter is paired") {
 		t.Errorf("second unpair: status %d, errors %q", code, errs)
+	}
+}
+
+// thumbprint is the vCenter's.
+func (m *machine) thumbprint(t *testing.T) string {
+	t.Helper()
+	cert, err := pair.NewClient(filepath.Join(m.dir, "agent.sock")).Look(t.Context(), m.vcenter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert.Thumbprint
+}
+
+func TestPairAgainNeedsNothingThatIsKnown(t *testing.T) {
+	m := start(t)
+	pairs := func(args ...string) string {
+		t.Helper()
+		code, out, errs := m.run(t, password, nil, append([]string{"pair", "east"}, args...)...)
+		if code != 0 || errs != "" {
+			t.Fatalf("%q: status %d, errors %q", args, code, errs)
+		}
+		return out
+	}
+	plain := strings.ToLower(strings.ReplaceAll(m.thumbprint(t), ":", ""))
+	pairs("--url", m.vcenter, "--thumbprint", plain, "--user", "gw@vsphere.local", "--password-file", "-", "--control", "--broker", "127.0.0.1:8443", "--clusters", "DC0_C0")
+	m.tty = filepath.Join(m.dir, "no-terminal") // nobody is asked any more
+	out := pairs("--control=false")
+	for _, want := range []string{"Changed: control on -> off. The rest", "127.0.0.1:8443, which is shut", "clusters  DC0_C0"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is not in\n%s", want, out)
+		}
+	}
+	if out := pairs(); !strings.Contains(out, "no setting changed") || !strings.Contains(out, "control   off") {
+		t.Errorf("without flags:\n%s", out)
+	}
+	var res pairing.Result
+	if err := json.Unmarshal([]byte(pairs("--control", "-o", "json")), &res); err != nil || !res.Now.Control || res.Now.Broker != "127.0.0.1:8443" ||
+		res.Now.User != "gw@vsphere.local" || !slices.Equal(res.Changed, []wire.PairingChange{{What: "control", From: "off", To: "on"}}) {
+		t.Errorf("as JSON %+v, %v", res, err)
+	}
+}
+
+func TestARefusalIsInPlainWords(t *testing.T) {
+	m := start(t)
+	args := []string{"pair", "east", "--url", m.vcenter, "--thumbprint", m.thumbprint(t), "--user", "gw@vsphere.local", "--password-file", "-"}
+	code, _, errs := m.run(t, "typo", nil, args...)
+	if code != 1 || !strings.Contains(errs, "the user name or the password is wrong") || !strings.Contains(errs, "tried once") || strings.Contains(errs, "Fault") {
+		t.Errorf("status %d, errors %q", code, errs)
 	}
 }
 
@@ -194,16 +254,16 @@ func TestPairWithoutAPerson(t *testing.T) {
 	m := start(t)
 	m.tty = filepath.Join(m.dir, "no-terminal")
 	code, _, errs := m.run(t, "", nil, "pair", "east", "--url", m.vcenter)
-	if code != 1 || !strings.Contains(errs, "or give --thumbprint") {
+	if code != 1 || !strings.Contains(errs, "; give --thumbprint, --user and --password-file; a file with a secret must be readable by you alone") {
 		t.Errorf("nobody there: status %d, errors %q", code, errs)
 	}
-	cert, err := pair.NewClient(filepath.Join(m.dir, "agent.sock")).Look(t.Context(), m.vcenter)
-	if err != nil {
-		t.Fatal(err)
-	}
-	args := []string{"pair", "east", "--url", m.vcenter, "--thumbprint", cert.Thumbprint, "--user", "gw@vsphere.local", "--control", "--clusters", "DC0_C0"}
-	if code, _, errs := m.run(t, "", nil, args...); code != 1 || !strings.Contains(errs, "or give its file") {
+	pin := m.thumbprint(t)
+	args := []string{"pair", "east", "--url", m.vcenter, "--thumbprint", pin, "--user", "gw@vsphere.local", "--control", "--clusters", "DC0_C0"}
+	if code, _, errs := m.run(t, "", nil, args...); code != 1 || !strings.Contains(errs, "; give --password-file;") {
 		t.Errorf("no password: status %d, errors %q", code, errs)
+	}
+	if code, _, errs := m.run(t, "", nil, "pair", "east"); code != 1 || !strings.Contains(errs, "its address is needed, by --url") {
+		t.Errorf("no address: status %d, errors %q", code, errs)
 	}
 	if code, out, errs := m.run(t, password+"\n", nil, append(args, "--password-file", "-")...); code != 0 || !strings.Contains(out, "is paired") {
 		t.Errorf("password by standard input: status %d, out %q, errors %q", code, out, errs)
@@ -212,7 +272,7 @@ func TestPairWithoutAPerson(t *testing.T) {
 	if err := os.WriteFile(file, []byte(password), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	code, _, errs = m.run(t, "", nil, "pair", "east", "--url", m.vcenter, "--thumbprint", cert.Thumbprint, "--user", "gw@vsphere.local", "--password-file", file, "--control=false", "--clusters=")
+	code, _, errs = m.run(t, "", nil, "pair", "east", "--url", m.vcenter, "--thumbprint", pin, "--user", "gw@vsphere.local", "--password-file", file, "--control=false", "--clusters=")
 	if text, err := os.ReadFile(pair.File(m.dir)); code != 0 || err != nil || !strings.Contains(errs, "others may read") || !strings.Contains(string(text), "control = false") || strings.Contains(string(text), "DC0_C0") {
 		t.Errorf("password by a file: status %d, errors %q, kept %s, %v", code, errs, text, err)
 	}
@@ -222,7 +282,9 @@ func TestWrongUsage(t *testing.T) {
 	m := start(t)
 	for says, args := range map[string][]string{
 		"give the vCenter a name":            {"pair", "--url", "vc"},
-		"--url is missing":                   {"pair", "east"},
+		"--thumbprint: this is a SHA-1":      {"pair", "east", "--url", "vc", "--thumbprint", strings.Repeat("ab", 20)},
+		"--control-user is missing":          {"pair", "east", "--control-password-file", "x"},
+		"want text or json":                  {"pair", "east", "-o", "xml"},
 		"only one password":                  {"pair", "east", "--url", "vc", "--password-file", "-", "--control-password-file", "-"},
 		"which vCenter?":                     {"unpair"},
 		"unexpected argument":                {"pair", "east", "west"},

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -17,16 +16,14 @@ import (
 	"github.com/openpf9/openpf9/gateway/firstboot/pairing"
 	"github.com/openpf9/openpf9/gateway/firstboot/status"
 	"github.com/openpf9/openpf9/gateway/pair"
-	"github.com/openpf9/openpf9/internal/kindtable"
+	"github.com/openpf9/openpf9/internal/paired"
 	"github.com/openpf9/openpf9/internal/tty"
 	"github.com/openpf9/openpf9/plugin/inventory"
 )
 
-const maxPassword = 4096 // bytes of a password's file
-
-const pairUsage = `  pair NAME --url URL     make a vCenter known, or give it another password or
-                          certificate; the certificate is shown and accepted first,
-                          and the password asked for or read from a file
+const pairUsage = `  pair NAME [--url URL]   make a vCenter known, or change what the flags give of one
+                          that is: password, certificate, clusters, control, broker;
+                          what is not given is asked for or, if known, stays
   unpair NAME             forget a vCenter and its accounts
   pairing-code            allow one pairing by pf9ctl, to who has the code it shows
   vcenters                the vCenters and how they are
@@ -36,37 +33,35 @@ const pairUsage = `  pair NAME --url URL     make a vCenter known, or give it an
 
 // pairFlags are what pair is told.
 type pairFlags struct {
-	url, thumbprint                  string
-	user, passwordFile               string
-	control                          bool
-	controlUser, controlPasswordFile string
-	clusters                         string
-	hasControl, hasClusters          bool
-	broker                           *string
+	pairing.Request
+	paired.Files
+	format string
 }
 
 func (p *pairFlags) add(fs *flag.FlagSet) {
-	fs.StringVar(&p.url, "url", "", "address of the vCenter, https://host[:port]")
-	fs.StringVar(&p.thumbprint, "thumbprint", "", "SHA-256 of its certificate, which is then accepted without a question")
-	fs.StringVar(&p.user, "user", "", "account to look with; asked for if not given")
-	fs.StringVar(&p.passwordFile, "password-file", "", "file with its password, - for standard input; asked for if not given")
-	fs.Func("clusters", "names of the clusters to look at, with commas; empty for all; without it as before", func(s string) error {
-		p.clusters, p.hasClusters = s, true
+	fs.StringVar(&p.Address, "url", "", "address of the vCenter, https://host[:port]; not needed for one that is known")
+	fs.StringVar(&p.Thumbprint, "thumbprint", "", "SHA-256 of its certificate, which is then accepted without a question")
+	fs.StringVar(&p.User, "user", "", "account to look with; without it asked for or, without --url, as before")
+	fs.StringVar(&p.Files.Password, "password-file", "", "file with its password, for you alone to read, - for standard input; without it asked for or, without --url and --user, as before")
+	fs.Func("clusters", "names of the clusters to look at, with commas; empty for all; without it as before, or all", func(s string) error {
+		p.Clusters = slices.DeleteFunc(strings.Split(s, ","), func(s string) bool { return s == "" })
 		return nil
 	})
-	fs.BoolFunc("control", "let the deployment unit act in these clusters; =false takes it back; without it as before", func(s string) error {
-		p.control, p.hasControl = s != "false", true
+	fs.BoolFunc("control", "let the deployment unit act in these clusters; =false takes it back, deletes the account for it and shuts the broker; without it as before, or not", func(s string) error {
+		on := s == "true"
+		p.Control = &on
 		if s != "true" && s != "false" {
 			return errors.New("want true or false")
 		}
 		return nil
 	})
-	fs.Func("broker", "address on this machine, as 127.0.0.1:8443, where programs reach the vCenter's broker; empty for nowhere; without it as before", func(s string) error {
-		p.broker = &s
+	fs.Func("broker", "address on this machine, as 127.0.0.1:8443, where programs reach the vCenter's broker; empty for nowhere; without it as before, or nowhere", func(s string) error {
+		p.Broker = &s
 		return nil
 	})
-	fs.StringVar(&p.controlUser, "control-user", "", "account of its own to act with")
-	fs.StringVar(&p.controlPasswordFile, "control-password-file", "", "file with its password, - for standard input; asked for if not given")
+	fs.StringVar(&p.ControlUser, "control-user", "", "account of its own to act with; without it as before, or the first")
+	fs.StringVar(&p.Files.ControlPassword, "control-password-file", "", "file with its password, - for standard input; asked for if not given")
+	fs.StringVar(&p.format, "o", "text", "output: text or json")
 }
 
 // pairCommand pairs a vCenter. One that was interrupted is not done.
@@ -81,74 +76,43 @@ func (a *appliance) pairCommand(ctx context.Context, c *cli.Call) error {
 
 func (a *appliance) pair(ctx context.Context, c *cli.Call) error {
 	var p pairFlags
-	names, err := c.Parse(1, "NAME --url URL", p.add)
+	names, err := c.Parse(1, "NAME [--url URL]", p.add)
 	switch {
 	case err != nil:
 		return err
 	case len(names) == 0:
 		return c.Usage("give the vCenter a name, such as main")
-	case p.url == "":
-		return c.Usage("--url is missing")
-	case p.passwordFile == "-" && p.controlPasswordFile == "-":
-		return c.Usage("only one password can come from standard input")
+	case p.format != "text" && p.format != "json":
+		return c.Usage("-o %s: want text or json", p.format)
+	}
+	p.Name = names[0]
+	if err := p.Check(&p.Request); err != nil {
+		return c.Usage("%v", err)
 	}
 	client, err := a.client(c)
 	if err != nil {
 		return err
 	}
-	r := pairing.Request{Name: names[0], Address: p.url, Thumbprint: p.thumbprint, User: p.user, ControlUser: p.controlUser, Broker: p.broker}
-	if p.hasControl {
-		r.Control = &p.control
-	}
-	if p.hasClusters {
-		r.Clusters = slices.DeleteFunc(strings.Split(p.clusters, ","), func(s string) bool { return s == "" })
-	}
-	person := &asker{path: a.terminal}
-	defer person.close()
-	if r.Thumbprint == "" {
-		if r.Thumbprint, err = person.accept(ctx, client, p.url); err != nil {
-			return err
-		}
-	}
-	if r.User == "" {
-		if r.User, err = person.line(ctx, "User: "); err != nil {
-			return err
-		}
-	}
-	if r.Password, err = person.password(ctx, c, p.passwordFile, r.User); err != nil {
+	person := &tty.Asker{Path: a.terminal, In: c.In, Warn: c.Errs}
+	defer person.Close()
+	if err := p.Ask(ctx, person, client.Look, &p.Request); err != nil {
 		return err
 	}
-	if r.ControlUser != "" {
-		if r.ControlPassword, err = person.password(ctx, c, p.controlPasswordFile, r.ControlUser); err != nil {
-			return err
-		}
-	}
-	res, err := client.Pair(ctx, r)
+	res, err := client.Pair(ctx, p.Request)
 	if err != nil {
 		return err
 	}
-	return showPaired(c, res)
+	if p.format == "json" {
+		return c.JSON(res)
+	}
+	_, err = io.WriteString(c.Out, paired.Text(res, paired.OnGateway(res.As)))
+	return err
 }
 
 // client is one of the running daemon.
 func (a *appliance) client(c *cli.Call) (*pair.Client, error) {
 	conf, err := c.Load()
 	return pair.NewClient(conf.Socket), err
-}
-
-// showPaired says what was paired, and what the accounts lack.
-func showPaired(c *cli.Call, res pairing.Result) error {
-	fmt.Fprintf(c.Out, "%s is paired: %s, instance %s\n", res.As, kindtable.Clean(res.Name), kindtable.Clean(res.Instance))
-	if len(res.Missing) == 0 {
-		fmt.Fprintln(c.Out, "No privilege is missing.")
-		return nil
-	}
-	fmt.Fprintf(c.Out, "\nThese privileges are missing; grant them in vCenter, and pair again to see:\n")
-	rows := [][]string{{"FUNCTION", "PRIVILEGE", "ON", "WITHOUT IT"}}
-	for _, m := range res.Missing {
-		rows = append(rows, []string{m.Function, m.Name, m.Object, m.Without})
-	}
-	return c.Table(rows)
 }
 
 // unpairCommand forgets a vCenter.
@@ -190,7 +154,7 @@ func controlCommand(ctx context.Context, c *cli.Call) error {
 	}
 	for _, v := range list {
 		if v.Name == args[0] {
-			_, err := fmt.Fprintln(c.Out, cmp.Or(v.Control, "none: control is not delegated; pf9-gateway pair --control delegates it"))
+			_, err := fmt.Fprintln(c.Out, cmp.Or(v.Control, "none: control is not delegated; pf9-gateway pair "+args[0]+" --control delegates it"))
 			return err
 		}
 	}
@@ -240,79 +204,4 @@ func vcentersCommand(ctx context.Context, c *cli.Call) error {
 		rows = append(rows, []string{v.Name, v.State, fmt.Sprint(v.Counts[inventory.KindVM]), fmt.Sprint(total), session, control, v.Problem})
 	}
 	return c.Table(rows)
-}
-
-// asker asks a person on a terminal that it opens when it first needs it.
-type asker struct {
-	path string
-	t    *tty.Terminal
-}
-
-func (a *asker) open() (err error) {
-	if a.t == nil {
-		a.t, err = tty.Open(a.path)
-	}
-	return err
-}
-
-func (a *asker) close() {
-	if a.t != nil {
-		_ = a.t.Close()
-	}
-}
-
-// accept shows the certificate of who answers and returns its thumbprint, if a
-// person says that it is the right one.
-func (a *asker) accept(ctx context.Context, client pairing.Pairer, url string) (string, error) {
-	if err := a.open(); err != nil {
-		return "", fmt.Errorf("compare the certificate: %w; or give --thumbprint", err)
-	}
-	cert, err := client.Look(ctx, url)
-	if err != nil {
-		return "", err
-	}
-	answer, err := a.t.Ask(ctx, fmt.Sprintf("%s has this certificate. Compare it with what vCenter itself shows.\n\n  SHA-256  %s\n  subject  %s\n  issuer   %s\n  until    %s UTC\n\nIs this your vCenter? (yes/no) ",
-		kindtable.Clean(url), kindtable.Clean(cert.Thumbprint), kindtable.Clean(cert.Subject), kindtable.Clean(cert.Issuer), cert.NotAfter.UTC().Format(time.DateTime)))
-	if err == nil && answer != "yes" {
-		err = errors.New("the certificate was not accepted; nothing was sent to the vCenter")
-	}
-	return cert.Thumbprint, err
-}
-
-func (a *asker) line(ctx context.Context, question string) (string, error) {
-	if err := a.open(); err != nil {
-		return "", err
-	}
-	return a.t.Ask(ctx, question)
-}
-
-// password reads a user's password from a file, "-" for standard input, or asks.
-func (a *asker) password(ctx context.Context, c *cli.Call, file, user string) (string, error) {
-	if file == "" {
-		if err := a.open(); err != nil {
-			return "", fmt.Errorf("ask for the password of %s: %w; or give its file", user, err)
-		}
-		return a.t.AskSecret(ctx, "Password of "+kindtable.Clean(user)+": ")
-	}
-	in := c.In
-	if file != "-" {
-		f, err := os.Open(file)
-		if err != nil {
-			return "", err
-		}
-		defer func() { _ = f.Close() }()
-		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
-			fmt.Fprintf(c.Errs, "others may read the password in %s: chmod 600 it\n", file)
-		}
-		in = f
-	}
-	b, err := io.ReadAll(io.LimitReader(in, maxPassword+1))
-	if err != nil {
-		return "", fmt.Errorf("read the password of %s: %w", user, err)
-	}
-	text := strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
-	if text == "" || len(b) > maxPassword || strings.ContainsAny(text, "\r\n") {
-		return "", fmt.Errorf("the password of %s: want one line of at most %d bytes", user, maxPassword)
-	}
-	return text, nil
 }

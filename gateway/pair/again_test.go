@@ -144,8 +144,8 @@ func TestAKeptAccountGoesNowhereElse(t *testing.T) {
 
 func TestOneThatIsUnknownNeedsAnAddress(t *testing.T) {
 	_, s, _ := full(t)
-	s.refuses(t, pairing.Request{Name: "west"}, `no vCenter is paired as "west", and no address is given; there are: east`)
-	s.refuses(t, pairing.Request{}, "no address is given")
+	s.refuses(t, pairing.Request{Name: "west"}, `no vCenter is paired as "west", so that its address is needed, by --url or, of pf9ctl, --vcenter; there are: east`)
+	s.refuses(t, pairing.Request{}, "its address is needed")
 }
 
 func TestAFailedPairingIsInTheJournal(t *testing.T) {

@@ -34,7 +34,7 @@ func (d *Daemon) plan(b *book, r pairing.Request) (plan, error) {
 	if r.Address == "" {
 		known, _ := b.named(r.Name, "")
 		if known.URL == "" {
-			return plan{}, httpapi.Errorf(http.StatusNotFound, "no vCenter is paired as %q, and no address is given; there are: %s", r.Name, b.list())
+			return plan{}, httpapi.Errorf(http.StatusNotFound, "no vCenter is paired as %q, so that its address is needed, by --url or, of pf9ctl, --vcenter; there are: %s", r.Name, b.list())
 		}
 		r.Address = known.URL
 	}

@@ -17,6 +17,8 @@ import (
 	"github.com/openpf9/openpf9/internal/wire"
 )
 
+var pin = strings.Repeat("AB:", 31) + "AB"
+
 const pairedID = "0b5c7d7e-8a52-4a0c-9a3f-1f2e3d4c5b6a"
 
 // between is a deployment unit in front of a gateway.
@@ -36,12 +38,12 @@ func (b *between) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer = wire.PairingKey{PublicKey: b.key}
 	case "POST /" + pairedID + "/pairing/look":
 		b.looked++
-		answer = wire.PairingCertificate{Thumbprint: "AB:CD"}
+		answer = wire.PairingCertificate{Thumbprint: pin}
 	case "POST /" + pairedID + "/pairing":
 		var in wire.SealedPairing
 		_ = json.NewDecoder(r.Body).Decode(&in) // what is wrong is seen in passed
 		b.passed = in.Sealed
-		answer = wire.PairingResult{As: "east", Name: "VMware vCenter Server 8.0.3", Missing: []wire.MissingPrivilege{
+		answer = wire.PairingResult{As: "east", Name: "VMware vCenter Server 8.0.3", Now: wire.Pairing{Address: "https://vc.example", Thumbprint: pin, Control: true, OwnControl: true}, Missing: []wire.MissingPrivilege{
 			{Name: "VApp.Import", Function: "images", Object: "/DC0/host/C0\x1b[2J", Without: "images are not brought in"},
 		}}
 	default:
@@ -76,9 +78,14 @@ func TestGatewayPair(t *testing.T) {
 		return Main(t.Context(), "test", args, &out, &errs), out.String(), errs.String()
 	}
 
-	status, out, errs := run("gateway pair gw1 east --vcenter https://vc.example --thumbprint AB:CD --user gw --password-file @password --code-file @code --control --clusters gold,silver")
-	if status != 0 || !strings.Contains(out, "east     paired: VMware vCenter Server 8.0.3") || !strings.Contains(out, "images    VApp.Import        /DC0/host/C0?[2J") {
-		t.Errorf("status %d, %s\n%s", status, errs, out)
+	status, out, errs := run("gateway pair gw1 east --vcenter https://vc.example --thumbprint " + strings.ToLower(strings.ReplaceAll(pin, ":", "")) + " --user gw --password-file @password --code-file @code --control --broker 127.0.0.1:8443 --clusters gold,silver")
+	for _, want := range []string{
+		"east is paired: VMware vCenter Server 8.0.3", pin, "account   gw\n", "control   on, with an account of its own: the one that was set before",
+		"images: images are not brought in\n    VApp.Import on /DC0/host/C0?[2J", "pf9ctl gateway pair gw1 east\n", "pf9ctl get vcenter --host gw1\n",
+	} {
+		if status != 0 || !strings.Contains(out, want) {
+			t.Errorf("status %d, %s\nwithout %q:\n%s", status, errs, want, out)
+		}
 	}
 	if bytes.Contains(b.passed, []byte("horse")) || bytes.Contains(b.passed, []byte("vc.example")) {
 		t.Error("the deployment unit can read the account")
@@ -87,11 +94,23 @@ func TestGatewayPair(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	on := true
-	want := wire.PairingRequest{Name: "east", Address: "https://vc.example", Thumbprint: "AB:CD", User: "gw", Password: "correct horse", Control: &on, Clusters: []string{"gold", "silver"}}
+	on, broker := true, "127.0.0.1:8443"
+	want := wire.PairingRequest{Broker: &broker, Name: "east", Address: "https://vc.example", Thumbprint: pin, User: "gw", Password: "correct horse", Control: &on, Clusters: []string{"gold", "silver"}}
 	var got wire.PairingRequest
 	if err := json.Unmarshal(opened, &got); err != nil || !cmp.Equal(got, want) {
 		t.Errorf("the gateway reads %s, %v", opened, err)
+	}
+
+	// Of a vCenter that is known nothing has to be given, and nothing else is asked to change.
+	status, out, errs = run("gateway pair gw1 east --control=false --code-file @code -o json")
+	var res wire.PairingResult
+	if err := json.Unmarshal([]byte(out), &res); status != 0 || err != nil || res.As != "east" || !res.Now.Control || len(res.Missing) != 1 {
+		t.Errorf("again: status %d, %s, %v\n%s", status, errs, err, out)
+	}
+	off := false
+	want, got = wire.PairingRequest{Name: "east", Control: &off}, wire.PairingRequest{}
+	if opened, err := offer.Open(b.passed); err != nil || json.Unmarshal(opened, &got) != nil || !cmp.Equal(got, want) {
+		t.Errorf("again: the gateway reads %s, %v", opened, err)
 	}
 
 	b.passed = nil
@@ -99,11 +118,12 @@ func TestGatewayPair(t *testing.T) {
 		line, says string
 		status     int
 	}{
-		"no address":         {"gateway pair gw1 east", "--vcenter is missing", 2},
+		"a SHA-1":            {"gateway pair gw1 east --thumbprint " + strings.Repeat("ab", 20), "this is a SHA-1 thumbprint", 2},
+		"two from one input": {"gateway pair gw1 east --code-file - --password-file -", "only one secret", 2},
 		"no name":            {"gateway pair gw1", "NAME is missing", 2},
-		"another's code":     {"gateway pair gw1 east --vcenter vc --thumbprint AB --user gw --password-file @password --code-file @other-code", "somebody between has put in a key of his own", 1},
+		"another's code":     {"gateway pair gw1 east --vcenter vc --thumbprint " + pin + " --user gw --password-file @password --code-file @other-code", "somebody between has put in a key of his own", 1},
 		"half a code":        {"gateway pair gw1 east --vcenter vc --code-file @typo", "four groups of six", 1},
-		"no password":        {"gateway pair gw1 east --vcenter vc --thumbprint AB --user gw --password-file @empty --code-file @code", "want one line", 1},
+		"no password":        {"gateway pair gw1 east --vcenter vc --thumbprint " + pin + " --user gw --password-file @empty --code-file @code", "want one line", 1},
 		"password as a flag": {"gateway pair gw1 east --vcenter vc --password hush", "unknown flag", 2},
 		"unknown gateway":    {"gateway pair gw2 east --vcenter vc", `no host is called "gw2"`, 1},
 	} {
@@ -114,7 +134,7 @@ func TestGatewayPair(t *testing.T) {
 		})
 	}
 	b.key = theirs.PublicKey() // it puts in a key of its own
-	if status, _, errs := run("gateway pair gw1 east --vcenter vc --thumbprint AB --user gw --password-file @password --code-file @code"); status != 1 || !strings.Contains(errs, "nothing was sent") {
+	if status, _, errs := run("gateway pair gw1 east --vcenter vc --thumbprint " + pin + " --user gw --password-file @password --code-file @code"); status != 1 || !strings.Contains(errs, "nothing was sent") {
 		t.Errorf("with a key of its own: status %d, %s", status, errs)
 	}
 	if b.passed != nil || b.looked > 0 {

@@ -26,16 +26,29 @@ func open(t *testing.T) (*tty.Terminal, *os.File) {
 	if err := unix.IoctlSetPointerInt(fd(t, person), unix.TIOCSPTLCK, 0); err != nil {
 		t.Fatal(err)
 	}
-	n, err := unix.IoctlGetInt(fd(t, person), unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	term, err := tty.Open(fmt.Sprintf("/dev/pts/%d", n))
+	term, err := tty.Open(slave(t, person))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = term.Close() })
 	return term, person
+}
+
+// slave is the path of the terminal's own end.
+func slave(t *testing.T, person *os.File) string {
+	t.Helper()
+	n, err := unix.IoctlGetInt(fd(t, person), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("/dev/pts/%d", n)
+}
+
+func write(t *testing.T, person *os.File, text string) {
+	t.Helper()
+	if _, err := person.WriteString(text); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // fd is a file's descriptor, which stays in Go's poller.

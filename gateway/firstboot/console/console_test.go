@@ -27,6 +27,8 @@ import (
 	"github.com/openpf9/openpf9/gateway/firstboot/status"
 	"github.com/openpf9/openpf9/internal/eventually"
 	"github.com/openpf9/openpf9/internal/namespaces"
+	"github.com/openpf9/openpf9/internal/paired"
+	"github.com/openpf9/openpf9/internal/wire"
 )
 
 const link = "pf9eth0"
@@ -384,7 +386,15 @@ func (v vcenter) Look(_ context.Context, address string) (pairing.Certificate, e
 
 func (v vcenter) Pair(_ context.Context, r pairing.Request) (pairing.Result, error) {
 	v.asked <- r
-	return pairing.Result{Name: "VMware vCenter Server 8.0.3", Missing: []pairing.Privilege{{Name: "VirtualMachine.Interact.PowerOn", Function: "control", Object: "/DC0/vm"}}}, nil
+	return made(r), nil
+}
+
+// made is the result of a request.
+func made(r pairing.Request) pairing.Result {
+	return pairing.Result{
+		As: "vcenter", Name: "VMware vCenter Server 8.0.3", Instance: "uuid-1", Now: wire.Pairing{Address: "https://vc.example", Thumbprint: r.Thumbprint, User: r.User},
+		Missing: []pairing.Privilege{{Name: "System.Read", Function: "discovery", Object: "/", Without: "nothing is seen"}},
+	}
 }
 
 func TestPairing(t *testing.T) {
@@ -406,8 +416,9 @@ func TestPairing(t *testing.T) {
 	default:
 	}
 	term.press(tcell.KeyEnter)
-	term.see("Paired with vc.example, VMware vCenter Server 8.0.3", "lacks these privileges", "control: VirtualMachine.Interact.PowerOn on /DC0/vm")
-	if d := cmp.Diff(pairing.Request{Address: "vc.example", User: "pf9@vsphere.local", Password: "hush", Thumbprint: "AB:CD:EF"}, <-v.asked); d != "" {
+	asked := <-v.asked
+	term.see(strings.Split(paired.Text(made(asked), paired.OnGateway("vcenter")), "\n")...) // what the command says
+	if d := cmp.Diff(pairing.Request{Address: "vc.example", User: "pf9@vsphere.local", Password: "hush", Thumbprint: "AB:CD:EF"}, asked); d != "" {
 		t.Errorf("asked to pair otherwise: %s", d)
 	}
 	if strings.Contains(term.text(), "hush") {

@@ -2,13 +2,10 @@ package console
 
 import (
 	"context"
-	"fmt"
-	"strings"
-	"time"
 
 	"github.com/openpf9/openpf9/gateway/firstboot/pairing"
 	"github.com/openpf9/openpf9/gateway/firstboot/settings"
-	"github.com/openpf9/openpf9/internal/kindtable"
+	"github.com/openpf9/openpf9/internal/paired"
 )
 
 // Labels of fields that are no settings.
@@ -72,12 +69,11 @@ func (c *console) askTrust(r pairing.Request, cert pairing.Certificate) {
 		c.pair(r)
 	})
 	f.AddButton("Back", c.back)
-	text := fmt.Sprintf("%s has this certificate. Compare it with what vCenter itself shows.\n\nSHA-256  %s\nsubject  %s\nissuer   %s\nuntil    %s UTC",
-		kindtable.Clean(r.Address), kindtable.Clean(cert.Thumbprint), kindtable.Clean(cert.Subject), kindtable.Clean(cert.Issuer), cert.NotAfter.UTC().Format(time.DateTime))
+	text := paired.Certificate(r.Address, cert)
 	c.open(pageTrust, withText(text, 9, f))
 }
 
-// pair logs in, and says what the user may not do.
+// pair logs in, and says what holds then.
 func (c *console) pair(r pairing.Request) {
 	c.say("Pairing with %s ...", r.Address)
 	c.start(func(ctx context.Context) func() {
@@ -90,29 +86,9 @@ func (c *console) pair(r pairing.Request) {
 				return
 			}
 			c.say("")
-			view := plainText().SetText(paired(r, result))
-			c.open(pagePair, view)
+			c.open(pagePair, plainText().SetText(paired.Text(result, paired.OnGateway(result.As))))
 		}
 	})
-}
-
-// paired is the result for people, the missing privileges by function.
-func paired(r pairing.Request, result pairing.Result) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "Paired with %s, %s.\n\n", kindtable.Clean(r.Address), kindtable.Clean(result.Name))
-	if len(result.Missing) == 0 {
-		fmt.Fprintf(&b, "%s may do everything that the gateway is for.\n", kindtable.Clean(r.User))
-	} else {
-		fmt.Fprintf(&b, "%s lacks these privileges:\n", kindtable.Clean(r.User))
-	}
-	for _, p := range result.Missing {
-		fmt.Fprintf(&b, "  %s: %s", kindtable.Clean(p.Function), kindtable.Clean(p.Name))
-		if p.Object != "" {
-			fmt.Fprintf(&b, " on %s", kindtable.Clean(p.Object))
-		}
-		b.WriteByte('\n')
-	}
-	return b.String()
 }
 
 // openEnrol asks for a deployment unit and a token.
@@ -124,13 +100,13 @@ func (c *console) openEnrol(context.Context) {
 	f.AddPasswordField(token, "", 60, '*', nil)
 	f.AddButton("Enrol", func() { c.enrol(value(f, du), value(f, token)) })
 	f.AddButton("Back", c.back)
-	help := "Make a join token for a gateway in the deployment unit. It is good once, and is\nnot kept here."
+	help := "Make a join token by pf9ctl token create --kind gateway. It is good once, and is\nnot kept here."
 	c.open(pageEnrol, withText(help, 3, f))
 }
 
 func (c *console) enrol(du, token string) {
 	if token == "" {
-		c.say("A join token is needed.")
+		c.say("A join token is needed: pf9ctl token create --kind gateway makes one.")
 		return
 	}
 	c.say("Enrolling ...")
