@@ -26,12 +26,11 @@ import (
 	"github.com/openpf9/openpf9/gateway/firstboot"
 	"github.com/openpf9/openpf9/gateway/firstboot/ovfenv"
 	"github.com/openpf9/openpf9/gateway/firstboot/settings"
+	"github.com/openpf9/openpf9/gateway/firstboot/testcard"
 	"github.com/openpf9/openpf9/internal/namespaces"
 	"github.com/openpf9/openpf9/internal/pki"
 	"github.com/openpf9/openpf9/internal/wire"
 )
-
-const link = "pf9eth0"
 
 // unit is a deployment unit: enrolment over real TLS, with a token that is good
 // once and a clock of its own.
@@ -109,16 +108,7 @@ func appliance(t *testing.T) firstboot.Options {
 	if err := netlink.LinkSetUp(lo); err != nil {
 		t.Fatal(err)
 	}
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name = link
-	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "pf9peer0"}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if l, err := netlink.LinkByName(link); err == nil {
-			_ = netlink.LinkDel(l)
-		}
-	})
+	testcard.Make(t)
 	root := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(root, "etc"), 0o755); err != nil {
 		t.Fatal(err)
@@ -127,7 +117,7 @@ func appliance(t *testing.T) firstboot.Options {
 		t.Fatal(err)
 	}
 	return firstboot.Options{
-		Root: root, Link: link, EnrolFor: 20 * time.Second,
+		Root: root, Link: testcard.Name, EnrolFor: 20 * time.Second,
 		Sources: &ovfenv.Sources{Files: []string{filepath.Join(root, "ovf-env.xml")}},
 	}
 }
@@ -180,7 +170,7 @@ func tree(t *testing.T, root string) map[string]string {
 
 func addresses(t *testing.T) string {
 	t.Helper()
-	l, err := netlink.LinkByName(link)
+	l, err := netlink.LinkByName(testcard.Name)
 	if err != nil {
 		t.Fatal(err)
 	}

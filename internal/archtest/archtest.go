@@ -62,7 +62,7 @@ var hostOnly = []string{"agent", "agent/libvirt", "agent/network", "agent/power"
 var Owners = map[string][]string{
 	"github.com/gorilla/websocket":       {"internal/tunnel"},
 	"github.com/digitalocean/go-libvirt": {"agent/libvirt", "internal/testlibvirt"},
-	"github.com/vishvananda/netlink":     {"agent/network", "gateway/firstboot/netconf"},
+	"github.com/vishvananda/netlink":     {"agent/network", "gateway/firstboot/netconf", "gateway/firstboot/testcard"},
 	"github.com/rivo/tview":              {"gateway/firstboot/console"},
 	"github.com/gdamore/tcell/v2":        {"gateway/firstboot/console"},
 	"github.com/vmware/govmomi":          {"gateway", "gateway/actions", "gateway/pair", "gateway/privilege", "gateway/session", "gateway/vcenter", "gateway/vcproxy", "internal/testvcenter", "internal/vcsim"},
@@ -85,7 +85,7 @@ var sharp = map[string][]string{
 	"os/exec": {"plugin/conformance", "internal/pluginhost", "internal/testlibvirt", "internal/namespaces", "internal/bench/...", "internal/sandbox", "agent/role", "agent/telemetry", "gateway/firstboot/program", "ova", "cmd/pf9-demo", "cmd/pf9-plugin-exec"},
 	"log":     {},
 	"unsafe":  {"internal/tunnel", "internal/bench/delayline", "agent/network", "agent/storage"},
-	"testing": {"plugin/plugintest", "internal/testlibvirt", "internal/eventually", "internal/namespaces"},
+	"testing": {"plugin/plugintest", "internal/testlibvirt", "internal/eventually", "internal/namespaces", "gateway/firstboot/testcard"},
 }
 
 // Check returns every violation among the packages.

@@ -25,13 +25,11 @@ import (
 	"github.com/openpf9/openpf9/gateway/firstboot/pairing"
 	"github.com/openpf9/openpf9/gateway/firstboot/settings"
 	"github.com/openpf9/openpf9/gateway/firstboot/status"
+	"github.com/openpf9/openpf9/gateway/firstboot/testcard"
 	"github.com/openpf9/openpf9/internal/eventually"
-	"github.com/openpf9/openpf9/internal/namespaces"
 	"github.com/openpf9/openpf9/internal/paired"
 	"github.com/openpf9/openpf9/internal/wire"
 )
-
-const link = "pf9eth0"
 
 // daemon answers on a socket as the gateway's daemon does.
 func daemon(t *testing.T, root string) {
@@ -113,7 +111,7 @@ func open(t *testing.T, change func(*Options)) *terminal {
 		t.Fatal(err)
 	}
 	o := Options{
-		Boot:   firstboot.Options{Root: root, Link: link},
+		Boot:   firstboot.Options{Root: root, Link: testcard.Name},
 		Screen: &screen{SimulationScreen: tcell.NewSimulationScreen("")},
 		Reboot: func(context.Context) error { return errors.New("not in a test") },
 	}
@@ -227,7 +225,7 @@ func TestTheConsoleEndsWithItsContext(t *testing.T) {
 }
 
 func TestTheConsoleEndsWithItsTerminal(t *testing.T) {
-	card(t)
+	testcard.Make(t)
 	term := open(t, silent(netconf.Window))
 	term.typeAddress("192.0.2.10/24")
 	term.wait("apply", func(string) bool { return address(t) == "192.0.2.10/24" }, nil)
@@ -244,25 +242,9 @@ func TestTheConsoleEndsWithItsTerminal(t *testing.T) {
 	}
 }
 
-// card makes the network interface that is configured.
-func card(t *testing.T) {
-	t.Helper()
-	namespaces.Need(t)
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name = link
-	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "pf9peer0"}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if l, err := netlink.LinkByName(link); err == nil {
-			_ = netlink.LinkDel(l)
-		}
-	})
-}
-
 func address(t *testing.T) string {
 	t.Helper()
-	l, err := netlink.LinkByName(link)
+	l, err := netlink.LinkByName(testcard.Name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,7 +276,7 @@ func silent(window time.Duration) func(*Options) {
 }
 
 func TestANetworkChangeIsKeptOnConfirmation(t *testing.T) {
-	card(t)
+	testcard.Make(t)
 	term := open(t, silent(netconf.Window))
 	term.typeAddress("192.0.2.10/24")
 	term.see("Changed: gw.ip.", "rolled back in 1m", "Keep")
@@ -306,7 +288,7 @@ func TestANetworkChangeIsKeptOnConfirmation(t *testing.T) {
 }
 
 func TestANetworkChangeIsRolledBackByHand(t *testing.T) {
-	card(t)
+	testcard.Make(t)
 	term := open(t, silent(netconf.Window))
 	term.typeAddress("192.0.2.10/24")
 	term.see("Changed: gw.ip.")
@@ -318,7 +300,7 @@ func TestANetworkChangeIsRolledBackByHand(t *testing.T) {
 }
 
 func TestANetworkChangeIsRolledBackByTime(t *testing.T) {
-	card(t)
+	testcard.Make(t)
 	term := open(t, silent(1500*time.Millisecond))
 	term.typeAddress("192.0.2.10/24")
 	term.see("The change was rolled back: nobody confirmed it within 1.5s, and nothing answered: no route")
@@ -328,7 +310,7 @@ func TestANetworkChangeIsRolledBackByTime(t *testing.T) {
 }
 
 func TestAConsoleThatClosesTakesItsChangeBack(t *testing.T) {
-	card(t)
+	testcard.Make(t)
 	term := open(t, silent(netconf.Window))
 	term.typeAddress("192.0.2.10/24")
 	term.wait("apply", func(string) bool { return address(t) == "192.0.2.10/24" }, nil)
@@ -341,7 +323,7 @@ func TestAConsoleThatClosesTakesItsChangeBack(t *testing.T) {
 }
 
 func TestMistakesStayOnTheNetworkPage(t *testing.T) {
-	card(t)
+	testcard.Make(t)
 	term := open(t, silent(netconf.Window))
 	term.typeAddress("192.0.2.10")
 	term.see(`gw.ip "192.0.2.10": the prefix length is missing; write 192.0.2.10/24`, "Apply")
@@ -350,7 +332,7 @@ func TestMistakesStayOnTheNetworkPage(t *testing.T) {
 }
 
 func TestAHiddenPasswordOfTheProxyStays(t *testing.T) {
-	card(t)
+	testcard.Make(t)
 	term := open(t, func(o *Options) {
 		silent(netconf.Window)(o)
 		st := settings.State{Version: 1}
@@ -477,7 +459,7 @@ func TestReboot(t *testing.T) {
 }
 
 func TestAConsoleTakesBackWhatAKilledOneLeft(t *testing.T) {
-	card(t)
+	testcard.Make(t)
 	term := open(t, func(o *Options) {
 		st := settings.State{Version: 1}
 		wrong, _ := settings.Settings{}.With(map[string]string{settings.KeyIP: "192.0.2.10/24"})

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/openpf9/openpf9/gateway/firstboot/settings"
+	"github.com/openpf9/openpf9/gateway/firstboot/testcard"
 )
 
 var errSilence = errors.New("no route to host")
@@ -165,7 +166,7 @@ func TestTwoChangesExclude(t *testing.T) {
 // victim changes the network and waits to be killed.
 func victim(dir string) {
 	c := &Changer{
-		System: &System{Root: filepath.Join(dir, "root"), Link: link},
+		System: &System{Root: filepath.Join(dir, "root"), Link: testcard.Name},
 		Store:  settings.Store{Dir: filepath.Join(dir, "state")},
 		Answers: func(context.Context, settings.Settings) (string, error) {
 			fmt.Println("applied")

@@ -18,26 +18,15 @@ import (
 
 	"github.com/openpf9/openpf9/agent/enroll"
 	"github.com/openpf9/openpf9/gateway/firstboot/settings"
+	"github.com/openpf9/openpf9/gateway/firstboot/testcard"
 	"github.com/openpf9/openpf9/internal/namespaces"
 )
-
-const link = "pf9eth0"
 
 // machine makes a network card and a file system of its own.
 func machine(t *testing.T) *System {
 	t.Helper()
-	namespaces.Need(t)
-	l := netlink.NewLinkAttrs()
-	l.Name = link
-	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: l, PeerName: "pf9peer0"}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if l, err := netlink.LinkByName(link); err == nil {
-			_ = netlink.LinkDel(l)
-		}
-	})
-	peer, err := netlink.LinkByName("pf9peer0")
+	testcard.Make(t)
+	peer, err := netlink.LinkByName(testcard.Peer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +37,7 @@ func machine(t *testing.T) *System {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &System{Root: t.TempDir(), Link: link}
+	s := &System{Root: t.TempDir(), Link: testcard.Name}
 	put(t, s, hostnameFile, name+"\n")
 	put(t, s, resolvFile, "nameserver 198.51.100.1\n")
 	return s
@@ -89,7 +78,7 @@ func apply(t *testing.T, s *System, want settings.Settings) []string {
 // state is what the kernel has: addresses of global scope and default routes.
 func state(t *testing.T) []string {
 	t.Helper()
-	l, err := netlink.LinkByName(link)
+	l, err := netlink.LinkByName(testcard.Name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +128,7 @@ func TestApplyMovesTheMachine(t *testing.T) {
 	if name, _ := os.Hostname(); name != "gw1" {
 		t.Errorf("host name = %q", name)
 	}
-	if got := content(t, s, networkFile); !strings.Contains(got, "Address=192.0.2.10/24\n") || !strings.Contains(got, "Gateway=192.0.2.1\n") || !strings.Contains(got, "Name="+link+"\n") {
+	if got := content(t, s, networkFile); !strings.Contains(got, "Address=192.0.2.10/24\n") || !strings.Contains(got, "Gateway=192.0.2.1\n") || !strings.Contains(got, "Name="+testcard.Name+"\n") {
 		t.Errorf("networkd is told:\n%s", got)
 	}
 	if got := content(t, s, resolvFile); !strings.HasSuffix(got, "\nnameserver 192.0.2.53\n") {
@@ -222,7 +211,7 @@ func TestApplyLeavesTheResolverToItsService(t *testing.T) {
 
 func TestApplyKeepsWhatComesByItself(t *testing.T) {
 	s := machine(t)
-	l, err := netlink.LinkByName(link)
+	l, err := netlink.LinkByName(testcard.Name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -292,7 +281,7 @@ func TestApplyTellsTheServices(t *testing.T) {
 
 func TestWaitForLinkWaitsForTheDriverAndItsName(t *testing.T) {
 	s := machine(t)
-	l, err := netlink.LinkByName(link)
+	l, err := netlink.LinkByName(testcard.Name)
 	if err != nil {
 		t.Fatal(err)
 	}
