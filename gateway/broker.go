@@ -195,6 +195,15 @@ func serve(ctx context.Context, server *http.Server, l net.Listener) error {
 	return ctx.Err()
 }
 
+// brokerState says how much a vCenter's broker lets through, and why it does not
+// listen though it should.
+func (s *sites) brokerState(name string) (mode string, problem error) {
+	if b := s.brokerOf(name); b != nil {
+		return string(b.Mode()), b.problem
+	}
+	return "", nil
+}
+
 func (s *sites) brokerOf(name string) *broker {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

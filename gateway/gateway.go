@@ -65,7 +65,7 @@ func New(file string) (*Gateway, error) {
 	}
 	g.pairing = pair.New(pair.Options{
 		StateDir: first.StateDir, Vault: g.sites.vault, Log: log, Reload: g.core.Reload,
-		Configured: func() (map[string]pair.VCenter, error) { return Configured(file) },
+		Configured: func() (map[string]pair.VCenter, error) { return Configured(file) }, Broker: g.sites.brokerState,
 	})
 	g.actions, err = actions.New(actions.Options{
 		Resolve: g.sites.resolve, Lost: g.sites.lost, Scope: g.sites, Control: g.sites.controllable,

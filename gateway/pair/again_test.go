@@ -2,6 +2,7 @@ package pair_test
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -98,6 +99,24 @@ func TestTheBrokerComesBackWithControl(t *testing.T) {
 	s.pair(t, pairing.Request{Name: "east", Control: &off})
 	if res := s.pair(t, pairing.Request{Name: "east", Control: &on}); res.Now.Broker != want.Broker || !res.Now.Control || res.Now.OwnControl {
 		t.Errorf("it is %+v", res.Now)
+	}
+}
+
+func TestWhatTheSwitchAndTheBrokerSayIsTold(t *testing.T) {
+	on, broker := true, "127.0.0.1:8443"
+	v := start(t, "uuid-1", nil)
+	s := gateway(t, func(o *pair.Options) {
+		o.Broker = func(name string) (string, error) {
+			return "read-only", fmt.Errorf("the broker of %s is not there", name)
+		}
+	})
+	r := s.request(t, v, "east")
+	if res := s.pair(t, r); res.Now.Switch != "" || res.Now.BrokerProblem != "" {
+		t.Errorf("without control it is %+v", res.Now)
+	}
+	r.Control, r.Broker = &on, &broker
+	if res := s.pair(t, r); res.Now.Switch != "read-only" || res.Now.BrokerProblem != "the broker of east is not there" {
+		t.Errorf("with control it is %+v", res.Now)
 	}
 }
 

@@ -42,6 +42,10 @@ type Options struct {
 	Configured func() (map[string]VCenter, error)
 	// Reload lets the daemon read its configuration again; nil: nobody is told.
 	Reload func() error
+	// Broker says, after a reload, how much of control of a vCenter is let through,
+	// "open", "read-only" or "off", and why its broker does not listen though it
+	// should; nil: nobody knows.
+	Broker func(name string) (mode string, problem error)
 	Log    *slog.Logger // nil discards
 }
 
@@ -64,6 +68,9 @@ func New(o Options) *Daemon {
 	}
 	if o.Reload == nil {
 		o.Reload = func() error { return nil }
+	}
+	if o.Broker == nil {
+		o.Broker = func(string) (string, error) { return "", nil }
 	}
 	return &Daemon{o: o, log: o.Log, gate: make(chan struct{}, 1)}
 }
@@ -132,7 +139,16 @@ func (d *Daemon) pair(ctx context.Context, r pairing.Request) (pairing.Result, e
 	if err := d.keep(b, p); err != nil {
 		return pairing.Result{}, err
 	}
-	return p.result(known, look, act), d.reload(p.name, "paired")
+	res := p.result(known, look, act)
+	if err := d.reload(p.name, "paired"); err != nil {
+		return res, err
+	}
+	if mode, problem := d.o.Broker(p.name); res.Now.Control {
+		if res.Now.Switch = mode; problem != nil {
+			res.Now.BrokerProblem = problem.Error()
+		}
+	}
+	return res, nil
 }
 
 // meet visits the vCenter and returns what is to be kept of it under which name.

@@ -68,23 +68,32 @@ func holds(b *strings.Builder, p wire.Pairing) {
 	}
 	line("account", cmp.Or(p.User, "the one that was set before"))
 	line("clusters", cmp.Or(strings.Join(p.Clusters, ", "), "all"))
-	switch {
-	case !p.Control:
-		line("control", "off: the deployment unit looks, and does nothing")
-	case p.OwnControl:
-		line("control", "on, with an account of its own: "+cmp.Or(p.ControlUser, "the one that was set before"))
-	default:
-		line("control", "on, with the same account")
-	}
+	line("control", control(p))
 	switch {
 	case p.Broker == "":
 		line("broker", "none: no program on the gateway reaches it")
 	case !p.Control:
 		line("broker", p.Broker+", which is shut while control is off")
+	case p.BrokerProblem != "":
+		line("broker", p.Broker+", but: "+p.BrokerProblem)
 	default:
 		line("broker", p.Broker+" on the gateway")
 	}
 	b.WriteByte('\n')
+}
+
+func control(p wire.Pairing) string {
+	if !p.Control {
+		return "off: the deployment unit looks, and does nothing"
+	}
+	text := "on, with the same account"
+	if p.OwnControl {
+		text = "on, with an account of its own: " + cmp.Or(p.ControlUser, "the one that was set before")
+	}
+	if p.Switch != "" && p.Switch != "open" {
+		text += "; but switched to " + p.Switch + " on the gateway, by pf9-gateway control"
+	}
+	return text
 }
 
 func changes(list []wire.PairingChange) string {

@@ -42,6 +42,12 @@ func TestText(t *testing.T) {
 				{Name: "VirtualMachine.Interact.PowerOn", Function: "power", Object: "/DC0/vm", Without: "VMs are not started or stopped"},
 			}
 		}),
+		"switched": with(func(r *wire.PairingResult) {
+			r.Now = wire.Pairing{
+				Address: "https://vc.example", Thumbprint: pin, User: "gw@vsphere.local", Control: true, Switch: "read-only",
+				Broker: "127.0.0.1:8443", BrokerProblem: "the broker does not listen: address already in use",
+			}
+		}),
 		"remote": with(func(r *wire.PairingResult) { // the accounts are not told
 			r.Again = true
 			r.Now = wire.Pairing{Address: "https://vc.example", Control: true, OwnControl: true, CAFile: "/etc/pf9/vcenter.pem"}

@@ -87,6 +87,11 @@ type Pairing struct {
 	Clusters   []string `json:"clusters,omitempty"`   // in scope; empty: all
 	Control    bool     `json:"control"`              // the deployment unit may act
 	Broker     string   `json:"broker,omitempty"`     // where it listens, while there is control; empty: nowhere
+	// Switch is how much of control the customer lets through: "open", "read-only" or
+	// "off"; empty: there is none.
+	Switch string `json:"switch,omitempty"`
+	// BrokerProblem is why the broker does not listen though it should.
+	BrokerProblem string `json:"broker_problem,omitempty"`
 	// User and ControlUser are the accounts. A deployment unit is told neither.
 	User        string `json:"user,omitempty"`
 	ControlUser string `json:"control_user,omitempty"`

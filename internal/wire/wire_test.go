@@ -65,7 +65,7 @@ var messages = map[string]any{
 		Clusters: []string{"gold"}, Control: new(bool), Broker: new(string), ControlUser: "act@vsphere.local", ControlPassword: "hush too",
 	},
 	"pairingresult": &wire.PairingResult{As: "main", Name: "VMware vCenter Server 8.0.3", Instance: "0b5c7d7e", Now: wire.Pairing{
-		Address: "https://vc.example", Thumbprint: "AB:CD", CAFile: "/etc/pf9/vcenter.pem", Clusters: []string{"gold"}, Control: true, Broker: "127.0.0.1:8443",
+		Address: "https://vc.example", Thumbprint: "AB:CD", CAFile: "/etc/pf9/vcenter.pem", Clusters: []string{"gold"}, Control: true, Broker: "127.0.0.1:8443", Switch: "read-only", BrokerProblem: "address in use",
 		User: "gw@vsphere.local", ControlUser: "act@vsphere.local", OwnControl: true,
 	}, Again: true, Changed: []wire.PairingChange{{What: "control", From: "off", To: "on"}}, Missing: []wire.MissingPrivilege{
 		{Name: "VApp.Import", Function: "images", Object: "/DC0/host/C0", Without: "images are not brought in"},
