@@ -203,7 +203,7 @@ func (o Options) configure(ctx context.Context, found ovfenv.Found) (token strin
 		token = o.pendingToken(st, found.Properties[settings.KeyToken])
 	}
 	if at := st.Enrolled.DU; token == "" && at != "" && want.DU != at {
-		st.Problems = []string{fmt.Sprintf("%s %q: the gateway is still enrolled with %s; make a join token at the new deployment unit and set it as %s", settings.KeyDU, want.DU, at, settings.KeyToken)}
+		st.Problems = []string{fmt.Sprintf("%s %q: the gateway is still enrolled with %s; make a join token at the new deployment unit, by pf9ctl token create --kind gateway, and set it as %s", settings.KeyDU, want.DU, at, settings.KeyToken)}
 	}
 	return token, store.Save(st)
 }

@@ -147,17 +147,20 @@ func TestTheKeptAccountForControlIsLookedAt(t *testing.T) {
 }
 
 func TestAKeptAccountGoesNowhereElse(t *testing.T) {
-	_, s, _ := full(t)
+	v, s, _ := full(t)
 	other := start(t, "uuid-2", nil)
 	cert := s.request(t, other, "").Thumbprint
 	s.refuses(t, pairing.Request{Name: "east", Address: other.host}, "the thumbprint of the certificate of https://"+other.host+" is missing")
-	s.refuses(t, pairing.Request{Name: "east", Address: other.host, Thumbprint: cert}, "a user and a password are needed")
+	s.refuses(t, pairing.Request{Name: "east", Address: other.host, Thumbprint: cert, ControlUser: "act@vsphere.local", ControlPassword: "secret-2"}, "a user and a password are needed")
 	if got := other.took(); len(got) > 0 {
 		t.Errorf("another vCenter was told %q", got)
 	}
-	s.refuses(t, pairing.Request{Name: "east", Address: other.host, Thumbprint: cert, User: "look@vsphere.local", Password: "secret-1"}, "is paired with the vCenter instance uuid-1")
+	r := pairing.Request{Name: "east", Address: other.host, Thumbprint: cert, User: "look@vsphere.local", Password: "secret-1"}
+	s.refuses(t, r, "the account for control was set for https://"+v.host)
+	r.ControlUser, r.ControlPassword = "act@vsphere.local", "secret-2"
+	s.refuses(t, r, "is paired with the vCenter instance uuid-1")
 	if got := other.took(); !slices.Equal(got, []string{"look@vsphere.local"}) {
-		t.Errorf("another vCenter was told %q, want the account that was given alone", got)
+		t.Errorf("another vCenter was told %q, want the first account alone, before the instance was known", got)
 	}
 }
 

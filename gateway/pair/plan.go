@@ -90,8 +90,8 @@ func (p *plan) settings(r pairing.Request) {
 	}
 }
 
-// accounts does the same for the accounts. The first goes to the address for which
-// it was set, and to no other.
+// accounts does the same for the accounts. Those that are kept go to the address for
+// which they were set, and to no other.
 func (d *Daemon) accounts(p *plan, r pairing.Request) error {
 	p.look = session.Account{User: r.User, Password: r.Password}
 	if p.old.URL == p.want.URL && (r.User == "" || r.Password == "") {
@@ -110,12 +110,15 @@ func (d *Daemon) accounts(p *plan, r pairing.Request) error {
 		return nil
 	}
 	p.act = session.Account{User: r.ControlUser, Password: r.ControlPassword}
-	if p.keptAct = r.ControlUser == "" && p.old.URL != ""; p.keptAct {
-		kept, err := d.account(ControlAccount(p.name))
-		p.act = kept
-		return err
+	if r.ControlUser != "" || p.old.URL == "" {
+		return nil
 	}
-	return nil
+	kept, err := d.account(ControlAccount(p.name))
+	if err == nil && kept.User != "" && p.old.URL != p.want.URL {
+		return httpapi.Errorf(http.StatusBadRequest, "the account for control was set for %s: give it anew for another address, or take control back", p.old.URL)
+	}
+	p.act, p.keptAct = kept, true
+	return err
 }
 
 // account returns one of the vault; without a user: none was set.

@@ -115,7 +115,7 @@ func (r *Repository) useToken(ctx context.Context, tx *sql.Tx, token pki.Token, 
 	case t.UsesLeft <= 0:
 		return httpapi.Errorf(http.StatusForbidden, "the join token is used up (%d of %d uses); ask for a new one", t.Uses, t.Uses)
 	case t.Kind != q.Kind && t.Kind != api.AnyKind:
-		return httpapi.Errorf(http.StatusForbidden, "the join token is for a %s, this is a %s", t.Kind, q.Kind)
+		return httpapi.Errorf(http.StatusForbidden, "the join token is for a %s, this is a %s: ask for one of pf9ctl token create --kind %s", t.Kind, q.Kind, q.Kind)
 	case t.Host != "" && t.Host != q.HostID:
 		return httpapi.Errorf(http.StatusForbidden, "the join token is for host %s, this is %s", t.Host, q.HostID)
 	}

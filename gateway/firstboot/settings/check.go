@@ -220,7 +220,7 @@ func setDU(s *Settings, v string) *Problem {
 func setToken(s *Settings, v string) *Problem {
 	if v != "" {
 		if _, err := pki.ParseToken(pki.JoinToken, v); err != nil {
-			return problem("it is no join token; was it copied whole?", "make a join token for a gateway in the deployment unit and copy all of it")
+			return problem("it is no join token; was it copied whole?", "make one by pf9ctl token create --kind gateway, and copy all of it")
 		}
 	}
 	s.Token = v

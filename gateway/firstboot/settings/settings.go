@@ -98,7 +98,7 @@ func Keys() []Key {
 		{KeyNTP, "NTP servers", "Names or addresses, separated by commas; empty for the system's.", false, func(s *Settings) string { return strings.Join(s.NTP, ",") }, setNTP},
 		{KeyProxy, "Web proxy", "http://[user:password@]host:port to the deployment unit; empty for none.", true, func(s *Settings) string { return s.Proxy }, setProxy},
 		{KeyDU, "Deployment unit", "https://host[:port] of the deployment unit.", false, func(s *Settings) string { return s.DU }, setDU},
-		{KeyToken, "Join token", "One-time token from the deployment unit.", true, func(s *Settings) string { return s.Token }, setToken},
+		{KeyToken, "Join token", "One-time token, from pf9ctl token create --kind gateway.", true, func(s *Settings) string { return s.Token }, setToken},
 		{KeyPin, "Authority's pin", "The 32 digits at the end of a join token, to compare; empty trusts the token's.", false, func(s *Settings) string { return s.Pin }, setPin},
 		{KeyVCenter, "vCenter", "Address of the first vCenter, filled in on the console.", false, func(s *Settings) string { return s.VCenter }, setVCenter},
 		{KeyVCenterUser, "vCenter user", "User at the first vCenter, filled in on the console. The password is typed there.", false, func(s *Settings) string { return s.VCenterUser }, setVCenterUser},
