@@ -200,7 +200,7 @@ func (d *Daemon) Unpair(ctx context.Context, name string) error {
 	}
 	err = d.reload(name, "unpaired") // so that nobody asks for the accounts any more
 	if err = errors.Join(err, d.forget(name)); err == nil {
-		d.log.Info("vCenter unpaired", "vcenter", name)
+		d.log.Info("vCenter unpaired", "vcenter", name, "by", httpapi.CallerOf(ctx).Name)
 	}
 	return err
 }

@@ -68,22 +68,38 @@ func TestPairing(t *testing.T) {
 	run("", b.Programs.Gateway, "unpair", "lab", "--config", g.Config)
 	vms(0)
 
-	code := strings.Fields(run("", b.Programs.Gateway, "pairing-code", "--config", g.Config))[0]
-	files := make(map[string]string)
-	for name, text := range map[string]string{"code": code, "password": password} {
-		files[name] = filepath.Join(b.Dir, name)
+	files := map[string]string{"code": filepath.Join(b.Dir, "code"), "password": filepath.Join(b.Dir, "password")}
+	put := func(name, text string) {
+		t.Helper()
 		if err := os.WriteFile(files[name], []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+	put("password", password)
 	hosts, err := cp.Client.Hosts(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	out = run("", b.Programs.Ctl, "gateway", "pair", string(hosts[0].ID), "lab", "--vcenter", vc.URL, "--thumbprint", vc.Thumbprint, "--user", "pf9",
-		"--password-file", files["password"], "--code-file", files["code"], "--url", cp.URL, "--token-file", filepath.Join(cp.State, "admin.token"), "--ca-file", cp.CAFile)
-	if !strings.Contains(out, "paired: VMware vCenter Server") {
+	remotely := func(args ...string) string {
+		t.Helper()
+		put("code", strings.Fields(run("", b.Programs.Gateway, "pairing-code", "--config", g.Config))[0])
+		return run("", b.Programs.Ctl, append([]string{
+			"gateway", "pair", string(hosts[0].ID), "lab", "--code-file", files["code"],
+			"--url", cp.URL, "--token-file", filepath.Join(cp.State, "admin.token"), "--ca-file", cp.CAFile,
+		}, args...)...)
+	}
+	out = remotely("--vcenter", vc.URL, "--thumbprint", vc.Thumbprint, "--user", "pf9", "--password-file", files["password"])
+	for _, want := range []string{"lab is paired: VMware vCenter Server", "address   " + vc.URL, vc.Thumbprint, "account   pf9", "control   off", "No privilege is missing."} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is not in\n%s", want, out)
+		}
+	}
+	out = remotely("--control")
+	if !strings.Contains(out, "Changed: control off -> on. The rest is as it was.") || !strings.Contains(out, "account   the one that was set before") {
 		t.Error(out)
+	}
+	if out := run("", b.Programs.Gateway, "control", "lab", "--config", g.Config); out != "open\n" {
+		t.Errorf("control is %s", out)
 	}
 	vms(2)
 	if err := os.Remove(files["password"]); err != nil {
