@@ -18,7 +18,15 @@ import (
 // full pairs a vCenter with everything that can be set.
 func full(t *testing.T) (*vcenter, *site, wire.Pairing) {
 	t.Helper()
-	v, s := start(t, "uuid-1", nil), gateway(t, nil)
+	v := start(t, "uuid-1", nil)
+	s, p := fullAt(t, v)
+	return v, s, p
+}
+
+// fullAt does so with a vCenter that is there.
+func fullAt(t *testing.T, v *vcenter) (*site, wire.Pairing) {
+	t.Helper()
+	s := gateway(t, nil)
 	r := s.request(t, v, "east")
 	on, broker := true, "127.0.0.1:8443"
 	r.Control, r.Clusters, r.Broker = &on, []string{"DC0_C0"}, &broker
@@ -32,10 +40,11 @@ func full(t *testing.T) (*vcenter, *site, wire.Pairing) {
 		t.Fatalf("%+v: %s", res, d)
 	}
 	v.took()
-	return v, s, want
+	return s, want
 }
 
 func TestPairingAgainChangesWhatIsGivenAndNothingElse(t *testing.T) {
+	v := start(t, "uuid-1", nil)
 	off, empty, other := false, "", "127.0.0.1:9443"
 	for name, test := range map[string]struct {
 		give func(*pairing.Request)
@@ -75,7 +84,7 @@ func TestPairingAgainChangesWhatIsGivenAndNothingElse(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, s, want := full(t)
+			s, want := fullAt(t, v)
 			r := pairing.Request{Name: "east"}
 			test.give(&r)
 			test.want(&want)
