@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +14,8 @@ import (
 
 	"github.com/openpf9/openpf9/gateway/firstboot/pairing"
 	"github.com/openpf9/openpf9/gateway/pair"
+	"github.com/openpf9/openpf9/gateway/session"
+	"github.com/openpf9/openpf9/internal/pki"
 	"github.com/openpf9/openpf9/internal/wire"
 )
 
@@ -177,6 +181,28 @@ func TestOneThatIsUnknownNeedsAnAddress(t *testing.T) {
 	_, s, _ := full(t)
 	s.refuses(t, pairing.Request{Name: "west"}, `no vCenter is paired as "west", so that its address is needed, by --url or, of pf9ctl, --vcenter; there are: east`)
 	s.refuses(t, pairing.Request{}, "its address is needed")
+}
+
+// Of one that the administrator configured the authorities may vouch.
+func TestTheConfiguredAuthoritiesAreTrusted(t *testing.T) {
+	v := start(t, "uuid-1", nil)
+	certs, err := session.Probe(t.Context(), v.host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, pki.EncodeCertificates(certs[0]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	configured := map[string]pair.VCenter{"east": {URL: "https://" + v.host, CAFile: ca}, "west": {URL: "https://" + v.host}}
+	s := gateway(t, func(o *pair.Options) {
+		o.Configured = func() (map[string]pair.VCenter, error) { return configured, nil }
+	})
+	res := s.pair(t, pairing.Request{Name: "east", User: "look@vsphere.local", Password: "secret-1"})
+	if res.Now.CAFile != ca || res.Now.Thumbprint != "" || s.file(t) != "" {
+		t.Errorf("it is %+v, and kept is %s", res.Now, s.file(t))
+	}
+	s.refuses(t, pairing.Request{Name: "west", User: "look@vsphere.local", Password: "secret-1"}, "unknown authority: look at it and, if it is right, give its thumbprint")
 }
 
 func TestAFailedPairingIsInTheJournal(t *testing.T) {

@@ -2,6 +2,7 @@ package pair
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -112,6 +113,9 @@ func plain(err error, url string, a session.Account) error {
 	}
 	if _, ok := session.Fault(err).(types.NoPermission); ok {
 		return seesNothing(a)
+	}
+	if bad, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return httpapi.Errorf(http.StatusConflict, "the certificate of %s is not trusted: %v: look at it and, if it is right, give its thumbprint; no account was sent", url, bad.Err)
 	}
 	if far, ok := errors.AsType[*neturl.Error](err); ok {
 		if far.Timeout() {
