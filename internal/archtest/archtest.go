@@ -65,7 +65,7 @@ var Owners = map[string][]string{
 	"github.com/vishvananda/netlink":     {"agent/network", "gateway/firstboot/netconf", "gateway/firstboot/testcard"},
 	"github.com/rivo/tview":              {"gateway/firstboot/console"},
 	"github.com/gdamore/tcell/v2":        {"gateway/firstboot/console"},
-	"github.com/vmware/govmomi":          {"gateway", "gateway/actions", "gateway/pair", "gateway/privilege", "gateway/session", "gateway/vcenter", "gateway/vcproxy", "internal/testvcenter", "internal/vcsim"},
+	"github.com/vmware/govmomi":          {"gateway", "gateway/actions", "gateway/pair", "gateway/privilege", "gateway/session", "gateway/vcenter", "gateway/vcproxy", "gateway/vimfault", "internal/testvcenter", "internal/vcsim"},
 	"github.com/shirou/gopsutil/v3":      {"agent/storage", "agent/host"},
 	"github.com/coreos/go-systemd/v22":   {"internal/daemon"},
 	"github.com/pelletier/go-toml/v2":    {"internal/daemon", "internal/ctl"},
