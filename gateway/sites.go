@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
@@ -175,12 +174,12 @@ func (s *sites) resolve(ctx context.Context, target plugin.Key) (*vim25.Client, 
 	st := s.instance(uuid)
 	switch {
 	case st == nil:
-		return nil, ref, fmt.Errorf("vCenter %s: %w", uuid, fs.ErrNotExist)
+		return nil, ref, actions.Denied("the gateway has no vCenter of the instance " + uuid)
 	case st.acts == nil:
-		return nil, ref, fmt.Errorf("vCenter %s: control is not delegated: the customer sets control = true at the gateway", st.source.Module())
+		return nil, ref, actions.Denied(notDelegated(st))
 	}
 	if mode := st.broker.Mode(); mode != vcproxy.ModeOpen {
-		return nil, ref, fmt.Errorf("vCenter %s: the customer has switched control to %s", st.source.Module(), mode)
+		return nil, ref, actions.Denied(switchedTo(st.name, mode))
 	}
 	c, err := st.acts.Client(ctx)
 	return c, ref, err
@@ -217,7 +216,7 @@ func (s *sites) controllable() error {
 		if mode == vcproxy.ModeOpen {
 			return nil
 		}
-		off = append(off, fmt.Sprintf("control of vCenter %s is switched to %s: on the appliance, pf9-gateway control %s open", name, mode, name))
+		off = append(off, switchedTo(name, mode))
 	}
 	if off != nil {
 		return errors.New(strings.Join(off, "; "))

@@ -24,6 +24,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/openpf9/openpf9/agent/core"
+	"github.com/openpf9/openpf9/gateway/actions"
 	"github.com/openpf9/openpf9/gateway/vault"
 	"github.com/openpf9/openpf9/gateway/vcproxy"
 	"github.com/openpf9/openpf9/internal/eventually"
@@ -182,11 +183,11 @@ func TestReloadKeepsWhatIsUnchanged(t *testing.T) {
 		t.Error("a vCenter whose settings are unchanged is begun anew")
 	}
 	key := plugin.Key{Kind: inventory.KindVM, ID: before.source.State().Instance + "/vm-1"}
-	if _, _, err := s.resolve(t.Context(), key); err == nil || !strings.Contains(err.Error(), "control = true") {
+	if _, _, err := s.resolve(t.Context(), key); err == nil || !strings.Contains(err.Error(), "pf9-gateway pair lab --url ") {
 		t.Errorf("resolve without control: %v", err)
 	}
 	key.ID = "4f2b3b9e-0000-4b1f-8000-000000000000/vm-1"
-	if _, _, err := s.resolve(t.Context(), key); !errors.Is(err, fs.ErrNotExist) {
+	if _, _, err := s.resolve(t.Context(), key); err != actions.Denied("the gateway has no vCenter of the instance 4f2b3b9e-0000-4b1f-8000-000000000000") {
 		t.Errorf("resolve of a VM of a vCenter that is not here: %v", err)
 	}
 	conf := c.VCenters["lab"]

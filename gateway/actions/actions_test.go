@@ -150,7 +150,7 @@ func TestWhatMayNotBeControlled(t *testing.T) {
 	refused(q, "no VM of a vCenter")
 	q = request(s, 0, wire.ActionPowerOff)
 	q.Target.ID = s.uuid() + "/vm-99999"
-	refused(q, "ManagedObjectNotFound")
+	refused(q, "has no such VM any more")
 	s.set(0, types.PropertyChange{Name: "config.template", Val: true})
 	refused(request(s, 0, wire.ActionPowerOff), "is a template")
 	s.mu.Lock()
@@ -316,7 +316,7 @@ func TestADeadlineEndsTheWait(t *testing.T) {
 	g := s.gateway(nil)
 	q := request(s, 0, wire.ActionPowerOff)
 	q.Deadline = q.Requested.Add(500 * time.Millisecond)
-	if o := g.do(q); o.State != wire.ActionFailed || !o.Uncertain || !strings.Contains(o.Reason, "not ended in time") {
+	if o := g.do(q); o.State != wire.ActionFailed || !o.Uncertain || !strings.Contains(o.Reason, "has not ended it in time, it may have been done") {
 		t.Errorf("got %+v", o)
 	}
 	s.eventually("vCenter is done with it", func() bool { return s.power(0) == off })

@@ -2,7 +2,6 @@ package actions
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -12,7 +11,9 @@ import (
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
 
+	"github.com/openpf9/openpf9/gateway/vimfault"
 	"github.com/openpf9/openpf9/internal/actions"
+	"github.com/openpf9/openpf9/internal/netcause"
 	"github.com/openpf9/openpf9/internal/wire"
 )
 
@@ -43,34 +44,26 @@ func (x *Executor) carryOut(ctx context.Context, a *actions.Action) {
 	j := x.job(a)
 	own, cancel := context.WithDeadline(ctx, a.Until())
 	defer cancel()
-	if err := j.prepare(own); err != nil {
-		a.Refuse(err.Error())
+	asked, done, err := j.prepare(own)
+	switch {
+	case ctx.Err() != nil: // the next run says that nothing was done
 		return
-	}
-	if done, err := j.verb.ready(j); err != nil {
-		a.Refuse(fmt.Sprintf("VM %s: %v", j.vm.Name, err))
+	case err != nil:
+		j.undone(err)
 		return
-	} else if done != "" {
+	case done != "":
 		a.Unchanged(done)
-		return
-	}
-	asked, err := vcenterTime(own, j.client)
-	if err != nil {
-		a.Refuse("ask vCenter for the time: " + explain(err))
-		return
-	}
-	if own.Err() != nil {
-		a.Refuse("there was no time left to ask vCenter; nothing was done")
 		return
 	}
 	memo := actions.Memo{Asked: asked, Object: j.snapshot.Value}
 	if err := a.Note(memo); err != nil {
-		a.Refuse(err.Error())
+		a.Fail(err.Error()+", nothing was done", false)
 		return
 	}
-	call, done := context.WithTimeout(own, callLimit)
+	var sent delivery
+	call, cancel := context.WithTimeout(sent.watch(own), callLimit)
 	task, err := j.verb.start(call, j)
-	done()
+	cancel()
 	switch {
 	case err == nil && task != nil:
 		memo.Task = task.Value
@@ -78,11 +71,13 @@ func (x *Executor) carryOut(ctx context.Context, a *actions.Action) {
 		j.follow(ctx, own)
 	case err == nil:
 		j.finish(ctx, own, true)
-	case isFault(err): // it was not done
-		j.fault(ctx, err)
+	case vimfault.Is(err): // it was not done
+		j.refused(ctx, err)
+	case !sent.begun.Load():
+		j.undone(err)
 	default: // it may have been done
 		x.log.Warn("vCenter's answer was lost", "action", j.q.ID, "err", err)
-		j.lost(ctx, own, "vCenter's answer was lost ("+explain(err)+")")
+		j.lost(ctx, own, fmt.Sprintf("the answer of %s was lost (%s)", j.vcenter(err), netcause.Words(err)))
 	}
 }
 
@@ -104,7 +99,7 @@ func (x *Executor) resume(ctx context.Context, a *actions.Action) {
 func (j *job) lost(ctx, own context.Context, why string) {
 	switch {
 	case j.verb.harmless:
-		j.a.Fail(why+": ask again", false)
+		j.a.Fail(why+", nothing was changed; ask again", false)
 		return
 	case j.verb.waits:
 		j.finish(ctx, own, false)
@@ -113,24 +108,42 @@ func (j *job) lost(ctx, own context.Context, why string) {
 	j.search(ctx, own, why)
 }
 
-// prepare resolves the target, checks that it may be controlled, and looks at it.
-func (j *job) prepare(ctx context.Context) error {
+// prepare looks at all that can be known before vCenter is asked. done says that
+// there is nothing to do, asked is vCenter's clock.
+func (j *job) prepare(ctx context.Context) (asked time.Time, done string, err error) {
+	if err := j.find(ctx); err != nil {
+		return asked, "", err
+	}
+	if done, err = j.verb.ready(j); err != nil {
+		return asked, "", deniedf("VM %s: %v", j.vm.Name, err)
+	}
+	if done != "" {
+		return asked, done, nil
+	}
+	if asked, err = vcenterTime(ctx, j.client); err == nil {
+		err = ctx.Err() // for there must be time left
+	}
+	return asked, "", err
+}
+
+// find resolves the target, checks that it may be controlled, and looks at it.
+func (j *job) find(ctx context.Context) error {
 	if err := j.resolve(ctx); err != nil {
 		return err
 	}
 	vcenter, ref, err := ParseTarget(j.q.Target)
 	if err != nil {
-		return err
+		return Denied(err.Error())
 	}
 	if ref.Value != j.ref.Value {
 		return fmt.Errorf("%s was resolved to %s", ref, j.ref)
 	}
 	ref.ServerGUID = vcenter
 	if !j.x.o.Scope.Contains(ref) {
-		return errors.New("the VM is outside of what was delegated to the deployment unit, or there is none")
+		return Denied("the VM is outside of what was delegated to the deployment unit, or there is none")
 	}
 	if err := j.x.o.Control(); err != nil {
-		return err
+		return Denied(err.Error())
 	}
 	err = j.look(ctx)
 	if isLost(err) {
@@ -139,12 +152,15 @@ func (j *job) prepare(ctx context.Context) error {
 			err = j.look(ctx)
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("look at the VM: %s", explain(err))
+	switch {
+	case isGone(err):
+		return deniedf("%s has no such VM any more", j.vcenter(err))
+	case err != nil:
+		return err
 	}
 	j.a.Name(j.vm.Name)
 	if c := j.vm.Config; c != nil && c.Template {
-		return fmt.Errorf("%s is a template", j.vm.Name)
+		return deniedf("%s is a template", j.vm.Name)
 	}
 	return nil
 }
@@ -153,10 +169,8 @@ func (j *job) resolve(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
 	var err error
-	if j.client, j.ref, err = j.x.o.Resolve(ctx, j.q.Target); err != nil {
-		return fmt.Errorf("find the VM: %w", err)
-	}
-	return nil
+	j.client, j.ref, err = j.x.o.Resolve(ctx, j.q.Target)
+	return err
 }
 
 // look reads the VM's state.
@@ -213,19 +227,27 @@ func vcenterTime(ctx context.Context, c *vim25.Client) (time.Time, error) {
 	return *t, nil
 }
 
-// fault ends an action that vCenter refused. If the VM became what was wanted
-// since it was looked at, all is well.
-func (j *job) fault(ctx context.Context, err error) {
-	limit, cancel := context.WithTimeout(ctx, callLimit)
-	defer cancel()
-	if j.verb.reached != nil && isPowerState(err) && j.look(limit) == nil && j.verb.reached(j) {
-		j.a.Unchanged("somebody else was faster: it is so already")
-		return
-	}
-	if isLost(err) {
+// refused ends an action that vCenter did not begin.
+func (j *job) refused(ctx context.Context, err error) {
+	switch {
+	case j.faster(ctx, err):
+	case isLost(err):
 		j.x.o.Lost(j.client)
+		j.undone(err)
+	default:
+		j.a.Refuse(fmt.Sprintf("%s refuses: %s", j.vcenter(err), vimfault.Words(err)))
 	}
-	j.a.Fail(explain(err), false)
+}
+
+// faster ends an action if the VM became what was wanted since it was looked at.
+func (j *job) faster(ctx context.Context, err error) bool {
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
+	if j.verb.reached == nil || !isPowerState(err) || j.look(ctx) != nil || !j.verb.reached(j) {
+		return false
+	}
+	j.a.Unchanged("somebody else was faster: it is so already")
+	return true
 }
 
 // finish waits for the state that an action without a task leads to, if any.
@@ -244,7 +266,7 @@ func (j *job) finish(ctx, own context.Context, sure bool) {
 		case ctx.Err() != nil:
 			return // the next run goes on
 		case own.Err() != nil:
-			j.a.Fail("it did not come about in time; "+j.verb.remedy, !sure)
+			j.a.Fail(j.verb.late, !sure)
 			return
 		}
 		j.x.log.Info("a VM is out of sight", "action", j.q.ID, "err", err)

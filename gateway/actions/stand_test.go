@@ -61,6 +61,7 @@ const (
 	loseCall   = "call"
 	loseAnswer = "answer"
 	holdAnswer = "hold"
+	closeFront = "close" // it is answered, and nobody listens from then on
 )
 
 func newSite(t *testing.T) *site {
@@ -109,6 +110,11 @@ func (s *site) forward(w http.ResponseWriter, r *http.Request, pass http.Handler
 	case "":
 		pass.ServeHTTP(w, r)
 		return
+	case closeFront:
+		_ = s.front.Listener.Close()
+		w.Header().Set("Connection", "close")
+		pass.ServeHTTP(w, r)
+		return
 	case loseAnswer:
 		pass.ServeHTTP(httptest.NewRecorder(), r)
 	case holdAnswer:
@@ -117,6 +123,9 @@ func (s *site) forward(w http.ResponseWriter, r *http.Request, pass http.Handler
 	}
 	panic(http.ErrAbortHandler) // the connection breaks
 }
+
+// host is the front's address.
+func (s *site) host() string { return s.front.Listener.Addr().String() }
 
 func (s *site) uuid() string { return s.client.ServiceContent.About.InstanceUuid }
 

@@ -2,9 +2,6 @@ package actions
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"reflect"
 	"slices"
 	"time"
 
@@ -12,9 +9,9 @@ import (
 	"github.com/vmware/govmomi/vim25"
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/mo"
-	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 
+	"github.com/openpf9/openpf9/gateway/vimfault"
 	"github.com/openpf9/openpf9/internal/wire"
 )
 
@@ -58,11 +55,11 @@ func watch(ctx context.Context, c *vim25.Client, ref types.ManagedObjectReferenc
 		req.Version = res.Returnval.Version
 		for _, filter := range res.Returnval.FilterSet {
 			if len(filter.MissingSet) > 0 {
-				return fault{filter.MissingSet[0].Fault}
+				return vimfault.Reported{LocalizedMethodFault: filter.MissingSet[0].Fault}
 			}
 			for _, o := range filter.ObjectSet {
 				if len(o.MissingSet) > 0 {
-					return fault{o.MissingSet[0].Fault}
+					return vimfault.Reported{LocalizedMethodFault: o.MissingSet[0].Fault}
 				}
 				for _, change := range o.ChangeSet {
 					if change.Name == path && change.Val != nil && each(change.Val) {
@@ -73,11 +70,6 @@ func watch(ctx context.Context, c *vim25.Client, ref types.ManagedObjectReferenc
 		}
 	}
 }
-
-// A fault is what vCenter says as data, not as the answer to a call.
-type fault struct{ types.LocalizedMethodFault }
-
-func (f fault) Error() string { return faultText(f.Fault, f.LocalizedMessage) }
 
 // follow waits for vCenter's task to end.
 func (j *job) follow(ctx, own context.Context) {
@@ -106,7 +98,7 @@ func (j *job) follow(ctx, own context.Context) {
 	switch {
 	case ctx.Err() != nil && err != nil: // the next run goes on
 	case err != nil:
-		j.search(ctx, own, "it has not ended in time")
+		j.search(ctx, own, "vCenter has not ended it in time")
 	case info.State == types.TaskInfoStateSuccess:
 		if made, ok := info.Result.(types.ManagedObjectReference); ok && j.q.Action == wire.ActionSnapshotCreate {
 			j.a.Made(made.Value)
@@ -114,8 +106,8 @@ func (j *job) follow(ctx, own context.Context) {
 		j.a.Succeed("")
 	case info.Error == nil:
 		j.a.Fail("vCenter's task failed and does not say why", false)
-	default:
-		j.fault(ctx, fault{*info.Error})
+	case !j.faster(ctx, vimfault.Reported{LocalizedMethodFault: *info.Error}):
+		j.a.Fail("vCenter's task failed: "+vimfault.Words(vimfault.Reported{LocalizedMethodFault: *info.Error}), false)
 	}
 }
 
@@ -167,7 +159,7 @@ func (j *job) search(ctx, own context.Context, why string) {
 	if ctx.Err() != nil {
 		return // the next run goes on
 	}
-	reason := why + ": nobody knows whether it was done"
+	reason := why + ", it may have been done"
 	if q := j.vm.Runtime.Question; q != nil {
 		reason += "; vCenter waits for an answer to: " + q.Text
 	}
@@ -204,80 +196,9 @@ func (j *job) findTask(ctx context.Context) (types.ManagedObjectReference, bool)
 	return none, false
 }
 
-// vimFault is what vCenter itself said, if err is that.
-func vimFault(err error) (said any, text string, ok bool) {
-	if f, is := errors.AsType[fault](err); is {
-		return f.Fault, f.LocalizedMessage, true
-	}
-	if soap.IsSoapFault(err) {
-		f := soap.ToSoapFault(err)
-		return f.VimFault(), f.String, true
-	}
-	if soap.IsVimFault(err) {
-		return soap.ToVimFault(err), "", true
-	}
-	return nil, "", false
-}
-
-// isFault says that vCenter has answered, and not done what it was asked.
-func isFault(err error) bool {
-	_, _, ok := vimFault(err)
-	return ok
-}
-
 // isLost says that the client's session is gone.
-func isLost(err error) bool { return hasFault[types.NotAuthenticated](err) }
+func isLost(err error) bool { return vimfault.Has[types.NotAuthenticated](err) }
 
-func isGone(err error) bool { return hasFault[types.ManagedObjectNotFound](err) }
+func isGone(err error) bool { return vimfault.Has[types.ManagedObjectNotFound](err) }
 
-func isPowerState(err error) bool { return hasFault[types.InvalidPowerState](err) }
-
-func hasFault[T any](err error) bool {
-	f, _, ok := vimFault(err)
-	if !ok {
-		return false
-	}
-	_, value := f.(T)
-	_, pointer := f.(*T)
-	return value || pointer
-}
-
-// explain puts an error in words for people.
-func explain(err error) string {
-	f, text, ok := vimFault(err)
-	if !ok {
-		if err == nil {
-			return ""
-		}
-		return err.Error()
-	}
-	return "vCenter refuses: " + faultText(f, text)
-}
-
-// faultText names the fault and, of those that are common, the remedy.
-func faultText(f any, text string) string {
-	v := reflect.ValueOf(f)
-	for v.IsValid() && v.Kind() == reflect.Pointer {
-		v = v.Elem()
-	}
-	if !v.IsValid() {
-		return text
-	}
-	name := v.Type().Name()
-	switch f := v.Interface().(type) {
-	case types.InvalidPowerState:
-		return fmt.Sprintf("the VM is %s (%s)", f.ExistingState, name)
-	case types.NoPermission:
-		return fmt.Sprintf("the gateway's account lacks the privilege %s (%s)", f.PrivilegeId, name)
-	case types.TaskInProgress:
-		return fmt.Sprintf("it does something else with the VM: try again when that has ended (%s)", name)
-	case types.ToolsUnavailable:
-		return fmt.Sprintf("VMware Tools do not run in the guest (%s)", name)
-	case types.NotAuthenticated:
-		return fmt.Sprintf("it does not know the gateway's session any more: try again (%s)", name)
-	}
-	if text == "" || text == name || text == fmt.Sprintf("%T", f) {
-		return name
-	}
-	return fmt.Sprintf("%s (%s)", text, name)
-}
+func isPowerState(err error) bool { return vimfault.Has[types.InvalidPowerState](err) }

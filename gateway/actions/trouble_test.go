@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -65,18 +66,78 @@ func TestFaultsOfVCenter(t *testing.T) {
 	g := s.gateway(nil)
 	vm := s.trouble(0)
 	vm.task = &types.TaskInProgress{}
-	if o := g.do(request(s, 0, wire.ActionPowerOff)); o.State != wire.ActionFailed || o.Uncertain || !strings.Contains(o.Reason, "try again when that has ended (TaskInProgress)") {
+	if o := g.do(request(s, 0, wire.ActionPowerOff)); o.State != wire.ActionFailed || o.Uncertain || o.Reason != "vCenter's task failed: it does something else with the VM: try again when that has ended (TaskInProgress)" {
 		t.Errorf("a task that fails: %+v", o)
 	}
 	s.setPower(0, off)
 	vm.call = &types.NoPermission{PrivilegeId: "VirtualMachine.Interact.PowerOn"}
-	if o := g.do(request(s, 0, wire.ActionPowerOn)); o.State != wire.ActionFailed || o.Uncertain || !strings.Contains(o.Reason, "lacks the privilege VirtualMachine.Interact.PowerOn") {
+	if o := g.do(request(s, 0, wire.ActionPowerOn)); o.State != wire.ActionRefused || o.Uncertain ||
+		o.Reason != "vCenter "+s.host()+" refuses: the gateway's account lacks the privilege VirtualMachine.Interact.PowerOn: grant it in vCenter (NoPermission)" {
 		t.Errorf("a missing privilege: %+v", o)
+	}
+	vm.call = &types.NotAuthenticated{}
+	if o := g.do(request(s, 0, wire.ActionPowerOn)); o.State != wire.ActionFailed || o.Uncertain || o.Reason != "vCenter "+s.host()+" has ended the gateway's session, nothing was done; try again" {
+		t.Errorf("a session that ends right then: %+v", o)
 	}
 	vm.call = &types.InvalidPowerState{RequestedState: on, ExistingState: on}
 	vm.guard = func() { vm.Runtime.PowerState = on } // somebody was faster
 	if o := g.do(request(s, 0, wire.ActionPowerOn)); o.State != wire.ActionSucceeded || o.Result == nil || !o.Result.Unchanged {
 		t.Errorf("a race: %+v", o)
+	}
+}
+
+// What was not sent was not done, and people are told so.
+func TestVCenterIsOutOfReach(t *testing.T) {
+	s := newSite(t)
+	reach := "vCenter " + s.host() + " cannot be reached (connection refused), nothing was done; try again when it answers"
+	failed := func(o wire.ActionOutcome, want string) {
+		t.Helper()
+		if o.State != wire.ActionFailed || o.Uncertain || !strings.HasPrefix(o.Reason, want) || strings.Contains(o.Reason, "https://") {
+			t.Errorf("got %+v\nwant a failure with %q", o, want)
+		}
+	}
+	t.Run("when it is to be asked", func(t *testing.T) {
+		s := newSite(t)
+		g := s.gateway(nil)
+		if o := g.do(request(s, 1, wire.ActionPowerOff)); o.State != wire.ActionSucceeded { // it has logged in
+			t.Fatalf("got %+v", o)
+		}
+		s.losing("CurrentTime", closeFront) // the last answer before
+		failed(g.do(request(s, 0, wire.ActionPowerOff)), "vCenter "+s.host()+" cannot be reached (connection refused), nothing was done; try again when it answers")
+		if n := s.called("PowerOffVM_Task"); n != 1 {
+			t.Errorf("vCenter was asked %d times", n)
+		}
+	})
+	g := s.gateway(nil)
+	if o := g.do(request(s, 1, wire.ActionPowerOff)); o.State != wire.ActionSucceeded {
+		t.Fatalf("got %+v", o)
+	}
+	s.front.Close()
+	t.Run("when the VM is looked at", func(t *testing.T) {
+		failed(g.do(request(s, 0, wire.ActionPowerOff)), reach)
+	})
+	t.Run("at the login", func(t *testing.T) {
+		failed(s.gateway(func(o *Options) { o.Journal += "2" }).do(request(s, 0, wire.ActionPowerOff)), reach)
+	})
+}
+
+func TestTheAccountIsNotTaken(t *testing.T) {
+	s := newSite(t)
+	s.account = url.UserPassword("nobody", "")
+	o := s.gateway(nil).do(request(s, 0, wire.ActionPowerOff))
+	if o.State != wire.ActionFailed || o.Uncertain || !strings.Contains(o.Reason, "does not let the gateway in: the user's name or password is wrong (InvalidLogin") ||
+		!strings.HasSuffix(o.Reason, "nothing was done; set the right account on the appliance by pf9-gateway pair") {
+		t.Errorf("got %+v", o)
+	}
+	earlier := errors.New("vCenter lab: vCenter refuses the account pf9 (ServerFaultCode: Cannot complete login.): it is not tried again before 12:00:00 UTC")
+	o = s.gateway(func(o *Options) {
+		o.Journal += "2"
+		o.Resolve = func(context.Context, plugin.Key) (*vim25.Client, types.ManagedObjectReference, error) {
+			return nil, types.ManagedObjectReference{}, earlier
+		}
+	}).do(request(s, 0, wire.ActionPowerOff))
+	if o.State != wire.ActionFailed || !strings.HasPrefix(o.Reason, "vCenter lab: vCenter refuses the account pf9 (Cannot complete login.): it is not tried again before 12:00:00 UTC, nothing was done") {
+		t.Errorf("an account that was refused before: %+v", o)
 	}
 }
 

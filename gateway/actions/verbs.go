@@ -26,10 +26,10 @@ type verb struct {
 	// reached says whether the VM, as it was looked at, is as was wanted. It is nil
 	// where that cannot be seen.
 	reached func(*job) bool
-	// waits has an action without a task end when reached is true; remedy is for
-	// whom it never is.
-	waits  bool
-	remedy string
+	// waits has an action without a task end when reached is true; late is what to
+	// say of it when it is not in time.
+	waits bool
+	late  string
 	// harmless says that it may simply be asked for again.
 	harmless bool
 }
@@ -109,7 +109,7 @@ var verbs = map[string]verb{
 			return nil, err
 		},
 		reached: func(j *job) bool { return j.power() == types.VirtualMachinePowerStatePoweredOff },
-		waits:   true, remedy: "it may still do so; if not, power it off",
+		waits:   true, late: "the guest was asked, and is not off in time; it may still do so; if not, power it off",
 	},
 	wire.ActionReboot: {
 		ready: func(j *job) (string, error) {

@@ -22,7 +22,7 @@ func exactly[T any](words func(T) string) row {
 var table = map[string]row{
 	// Who asks.
 	"InvalidLogin":     {words: "the user's name or password is wrong"},
-	"NotAuthenticated": {words: "it does not know the gateway's session any more: try again"},
+	"NotAuthenticated": {words: "it does not know the gateway's session any more"},
 	"NoPermission": exactly(func(f types.NoPermission) string {
 		if f.PrivilegeId == "" {
 			return "the gateway's account may not do it: pf9-gateway pair shows what it lacks"

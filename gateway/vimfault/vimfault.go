@@ -5,6 +5,7 @@ package vimfault
 import (
 	"fmt"
 	"reflect"
+	"strings"
 
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
@@ -89,7 +90,7 @@ func say(fault any, message string) string {
 		return message
 	}
 	name := reflect.TypeOf(f).Name()
-	if message == name || message == fmt.Sprintf("%T", f) || message == "types."+name { // no message
+	if strings.TrimPrefix(strings.TrimPrefix(message, "*"), "types.") == name { // no message
 		message = ""
 	}
 	if row, ok := table[name]; ok && row.exact != nil {
@@ -110,5 +111,5 @@ func say(fault any, message string) string {
 	case message == "":
 		return fmt.Sprintf("%s (%s)", words, name)
 	}
-	return fmt.Sprintf("%s: %s (%s)", words, message, name)
+	return fmt.Sprintf("%s (%s: %s)", words, name, strings.TrimSuffix(message, "."))
 }

@@ -1,0 +1,75 @@
+package actions
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"sync/atomic"
+
+	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/openpf9/openpf9/gateway/vimfault"
+	"github.com/openpf9/openpf9/internal/netcause"
+)
+
+// Denied is why an action must not be done, or cannot be to such a VM. All other
+// errors are of what should have worked.
+type Denied string
+
+func (d Denied) Error() string { return string(d) }
+
+func deniedf(format string, args ...any) error { return Denied(fmt.Sprintf(format, args...)) }
+
+// undone ends an action that vCenter was not asked for.
+func (j *job) undone(err error) {
+	if d, is := err.(Denied); is {
+		j.a.Refuse(string(d))
+		return
+	}
+	what, remedy := j.trouble(err)
+	j.a.Fail(what+", nothing was done; "+remedy, false)
+}
+
+// trouble says what does not work with vCenter, and what to do about it.
+func (j *job) trouble(err error) (what, remedy string) {
+	vcenter, words := j.vcenter(err), vimfault.Words(err)
+	switch {
+	case vimfault.Has[types.InvalidLogin](err):
+		return vcenter + " does not let the gateway in: " + words, "set the right account on the appliance by pf9-gateway pair"
+	case isLost(err):
+		return vcenter + " has ended the gateway's session", "try again"
+	case words != "":
+		return vcenter + " says: " + words, "try again when that is mended"
+	case netcause.Is(err):
+		return fmt.Sprintf("%s cannot be reached (%s)", vcenter, netcause.Words(err)), "try again when it answers, which pf9-gateway vcenters shows on the appliance"
+	}
+	// What the session remembers of an earlier refusal is text.
+	return strings.ReplaceAll(err.Error(), "ServerFaultCode: ", ""), "try again when that is mended"
+}
+
+// vcenter names the vCenter by the address that was called.
+func (j *job) vcenter(err error) string {
+	host := ""
+	if j.client != nil {
+		host = j.client.URL().Host
+	} else if u, ok := errors.AsType[*url.Error](err); ok {
+		if at, err := url.Parse(u.URL); err == nil {
+			host = at.Host
+		}
+	}
+	return strings.TrimSpace("vCenter " + cmp.Or(host, strings.SplitN(j.q.Target.ID, "/", 2)[0]))
+}
+
+// A delivery tells whether a request can have reached vCenter.
+type delivery struct{ begun atomic.Bool }
+
+// watch returns a context for the one request.
+func (d *delivery) watch(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { d.begun.Store(true) }, // right before the request is written to it
+	})
+}

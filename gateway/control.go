@@ -1,0 +1,122 @@
+package gateway
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/openpf9/openpf9/gateway/firstboot/status"
+	"github.com/openpf9/openpf9/gateway/vcproxy"
+	"github.com/openpf9/openpf9/internal/httpapi"
+)
+
+// controlRoutes show and set the switches of vCenters.
+func (g *Gateway) controlRoutes() []httpapi.Route {
+	return []httpapi.Route{
+		{
+			Pattern: "GET /v1/vcenters/{name}/control", Summary: "How much of a vCenter the deployment unit may do something with.",
+			Response: status.Control{}, Do: g.showControl,
+		},
+		{
+			Pattern: "POST /v1/vcenters/{name}/control/{mode}", Access: httpapi.Operator,
+			Summary: "Switch how much the deployment unit may do in a vCenter: open, read-only or off.", Response: status.Control{}, Do: g.setControl,
+		},
+	}
+}
+
+func (g *Gateway) showControl(w http.ResponseWriter, r *http.Request) error {
+	st, err := g.sites.named(r.PathValue("name"))
+	if err != nil {
+		return err
+	}
+	return httpapi.WriteJSON(w, http.StatusOK, st.control())
+}
+
+func (g *Gateway) setControl(w http.ResponseWriter, r *http.Request) error {
+	st, err := g.sites.named(r.PathValue("name"))
+	mode := vcproxy.Mode(r.PathValue("mode"))
+	switch {
+	case err != nil:
+		return err
+	case mode != vcproxy.ModeOpen && mode != vcproxy.ModeReadOnly && mode != vcproxy.ModeOff:
+		return httpapi.Errorf(http.StatusBadRequest, "mode %.40q: want open, read-only or off", mode)
+	case st.broker == nil:
+		return httpapi.Errorf(http.StatusConflict, "there is nothing to switch: %s", notDelegated(st))
+	}
+	if err := st.broker.SetMode(r.Context(), mode, "local API"); err != nil {
+		return err
+	}
+	return httpapi.WriteJSON(w, http.StatusOK, st.control())
+}
+
+// named returns the site of a vCenter by our name for it.
+func (s *sites) named(name string) (*site, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if st := s.byName[name]; st != nil {
+		return st, nil
+	}
+	return nil, httpapi.Errorf(http.StatusNotFound, "there is no vCenter %.40q; pf9-gateway vcenters lists them", name)
+}
+
+// notDelegated is why nothing may be done in a vCenter, with the remedy.
+func notDelegated(st *site) string {
+	return fmt.Sprintf("control of vCenter %s is not delegated to the deployment unit, which may only look; on the appliance, %s delegates it", st.name, st.delegate())
+}
+
+// switchedTo is the same of one whose control is switched to less.
+func switchedTo(name string, mode vcproxy.Mode) string {
+	return fmt.Sprintf("control of vCenter %s is switched to %s; on the appliance, pf9-gateway control %s open switches it back", name, mode, name)
+}
+
+// delegate is the command that delegates clusters.
+func (s *site) delegate() string {
+	return fmt.Sprintf("pf9-gateway pair %s --url https://%s --control --clusters NAMES", s.name, s.conf.URL.Host)
+}
+
+// control is what is delegated, and how far the switch lets it through.
+func (s *site) control() status.Control {
+	c := status.Control{Name: s.name, Clusters: []string{}, Broker: s.conf.Broker}
+	if s.broker == nil {
+		c.Remedy = s.delegate()
+		return c
+	}
+	c.Mode = string(s.broker.Mode())
+	for _, o := range s.source.Objects() {
+		switch {
+		case !o.Listed:
+		case o.Type == "VirtualMachine":
+			c.VMs++
+		case strings.HasSuffix(o.Type, "ComputeResource"):
+			c.Clusters = append(c.Clusters, o.Name)
+		}
+	}
+	slices.Sort(c.Clusters)
+	var missing []string
+	for _, name := range s.conf.Clusters {
+		if !slices.Contains(c.Clusters, name) {
+			missing = append(missing, name)
+		}
+	}
+	seen := s.source.State()
+	switch {
+	case !seen.OK && len(c.Clusters) == 0:
+		c.Problem = "nothing is known of the vCenter yet: " + cmp.Or(errorText(seen.Problem), "it is being looked at")
+	case len(missing) > 0:
+		c.Problem, c.Remedy = "it has no cluster of the name "+strings.Join(missing, ", "), s.delegate()
+	case len(c.Clusters) == 0:
+		c.Problem = "it has no cluster"
+	case s.broker.problem != nil:
+		c.Problem = s.broker.problem.Error()
+	}
+	return c
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
