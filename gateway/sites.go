@@ -182,7 +182,10 @@ func (s *sites) resolve(ctx context.Context, target plugin.Key) (*vim25.Client, 
 		return nil, ref, actions.Denied(switchedTo(st.name, mode))
 	}
 	c, err := st.acts.Client(ctx)
-	return c, ref, err
+	if err != nil {
+		return nil, ref, &actions.AtError{Address: st.acts.URL().Host, Err: err}
+	}
+	return c, ref, nil
 }
 
 // lost passes on that a client's session is gone.

@@ -29,7 +29,7 @@ const (
 // Control does something to the VM with a UUID, over a connection of its own that
 // may do more than read: where libvirt asks polkit, the user needs
 // org.libvirt.unix.manage. asked says whether libvirt was asked to do it; if it
-// was, and the error is not Refused, it may have been done.
+// was, and has not Answered, it may have been done.
 func (c *Conn) Control(ctx context.Context, id string, v Verb) (asked bool, err error) {
 	uuid, ok := parseUUID(id)
 	if !ok {
@@ -47,8 +47,8 @@ func (c *Conn) Control(ctx context.Context, id string, v Verb) (asked bool, err 
 		}
 		return false, err
 	}
-	err = s.call(ctx, string(v)+" VM "+d.Name, func() error { return do(s.lib, d, v) })
-	return true, permission(err)
+	err = s.call(ctx, string(v)+" VM "+d.Name, func() error { asked = true; return do(s.lib, d, v) })
+	return asked, permission(err)
 }
 
 func do(l *rpc.Libvirt, d rpc.Domain, v Verb) error {
@@ -73,10 +73,21 @@ func do(l *rpc.Libvirt, d rpc.Domain, v Verb) error {
 	return fmt.Errorf("%q is not to be done to a VM", v)
 }
 
-// Refused says that libvirt has answered, and not done what it was asked.
-func Refused(err error) bool {
+// Answered says that libvirt has answered, and not done what it was asked.
+func Answered(err error) bool {
 	_, ok := errors.AsType[rpc.Error](err)
 	return ok
+}
+
+// Refused says that libvirt has not even begun it: the agent may not do it, or not
+// to a VM in this state.
+func Refused(err error) bool {
+	return forbidden(err) || hasCode(err, rpc.ErrOperationInvalid) || hasCode(err, rpc.ErrOperationUnsupported) || hasCode(err, rpc.ErrNoSupport)
+}
+
+func forbidden(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || hasCode(err, rpc.ErrAuthFailed) || hasCode(err, rpc.ErrAuthUnavailable) ||
+		hasCode(err, rpc.ErrAccessDenied) || hasCode(err, rpc.ErrOperationDenied)
 }
 
 // controlling opens a session that may do more than read.
@@ -87,7 +98,7 @@ func (c *Conn) controlling(ctx context.Context) (*session, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialLimit)
 	defer cancel()
-	errs := []error{errors.New("libvirt lets nobody control VMs here")}
+	var last error
 	for _, t := range targets {
 		if strings.HasSuffix(filepath.Base(t.socket), "-ro") {
 			continue
@@ -96,15 +107,17 @@ func (c *Conn) controlling(ctx context.Context) (*session, error) {
 		if err == nil {
 			return s, nil
 		}
-		errs = append(errs, fmt.Errorf("connect to libvirt at %s: %w", t.socket, permission(err)))
+		last = fmt.Errorf("connect to libvirt at %s: %w", t.socket, permission(err))
 	}
-	return nil, errors.Join(errs...)
+	if last == nil {
+		last = fmt.Errorf("libvirt has no socket here over which VMs are controlled: %w", fs.ErrNotExist)
+	}
+	return nil, last
 }
 
 // permission adds what to do about a refusal to let us control.
 func permission(err error) error {
-	if errors.Is(err, fs.ErrPermission) || hasCode(err, rpc.ErrAuthFailed) || hasCode(err, rpc.ErrAuthUnavailable) ||
-		hasCode(err, rpc.ErrAccessDenied) || hasCode(err, rpc.ErrOperationDenied) {
+	if forbidden(err) {
 		return fmt.Errorf("%w: the agent may only look: allow org.libvirt.unix.manage to its user in polkit, which makes it as good as root on this host", err)
 	}
 	return err

@@ -17,6 +17,7 @@ import (
 
 	"github.com/openpf9/openpf9/agent/libvirt"
 	"github.com/openpf9/openpf9/internal/actions"
+	"github.com/openpf9/openpf9/internal/netcause"
 	"github.com/openpf9/openpf9/internal/wire"
 	"github.com/openpf9/openpf9/plugin"
 	"github.com/openpf9/openpf9/plugin/inventory"
@@ -138,8 +139,10 @@ func (p *power) do(ctx context.Context, a *actions.Action) {
 	defer cancel()
 	v, err := p.look(own, q.Target)
 	switch {
+	case ctx.Err() != nil: // the next run says that nothing was done
+		return
 	case err != nil:
-		a.Refuse("look at the VM: " + err.Error())
+		undone(a, err)
 		return
 	case !v.there:
 		a.Refuse("there is no such VM on this host")
@@ -156,18 +159,25 @@ func (p *power) do(ctx context.Context, a *actions.Action) {
 		return
 	}
 	if err := a.Note(actions.Memo{Asked: time.Now().UTC()}); err != nil {
-		a.Refuse(err.Error())
+		a.Fail(err.Error()+", nothing was done", false)
 		return
 	}
 	asked, err := p.Conn().Control(own, q.Target.ID, verb)
 	switch {
 	case err == nil:
 		p.await(ctx, own, a)
-	case !asked || libvirt.Refused(err):
+	case libvirt.Answered(err) || libvirt.Refused(err):
 		p.refused(ctx, a, err)
+	case !asked:
+		undone(a, err)
 	default:
-		p.lost(ctx, a, fmt.Sprintf("libvirt's answer was lost (%v)", err))
+		p.lost(ctx, a, fmt.Sprintf("libvirt's answer was lost (%s)", netcause.Words(err)))
 	}
+}
+
+// undone ends an action that libvirt was not asked for.
+func undone(a *actions.Action, err error) {
+	a.Fail(fmt.Sprintf("libvirt cannot be asked (%s), nothing was done; try again when it answers, which pf9-hostagent status shows on the host", netcause.Words(err)), false)
 }
 
 // resume looks after an action that an earlier run began.
@@ -206,7 +216,7 @@ func (p *power) await(ctx, own context.Context, a *actions.Action) {
 		case <-own.Done():
 		}
 		if ctx.Err() == nil { // or the next run goes on
-			a.Fail("the guest was asked, but is not off in time: it may still do so; if not, power it off", false)
+			a.Fail("the guest was asked, and is not off in time; it may still do so; if not, power it off", false)
 		}
 		return
 	}
@@ -219,7 +229,11 @@ func (p *power) refused(ctx context.Context, a *actions.Action, why error) {
 		a.Unchanged("somebody else was faster: it is so already")
 		return
 	}
-	a.Fail(why.Error(), false)
+	if libvirt.Refused(why) {
+		a.Refuse("libvirt refuses: " + why.Error())
+		return
+	}
+	a.Fail("libvirt says: "+why.Error(), false)
 }
 
 // lost ends an action of which nobody knows whether libvirt has done it.
@@ -242,6 +256,6 @@ func (p *power) lost(ctx context.Context, a *actions.Action, why string) {
 	case err == nil && v.reached(a.Asked().Action):
 		a.Succeed("found done after " + why)
 	default:
-		a.Fail(why+": nobody knows whether it was done", true)
+		a.Fail(why+", it may have been done", true)
 	}
 }

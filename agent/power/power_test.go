@@ -164,6 +164,20 @@ func TestNothingIsDoneUnlessAllowed(t *testing.T) {
 	}
 }
 
+// What was not sent was not done, and people are told so.
+func TestLibvirtIsOutOfReach(t *testing.T) {
+	d := testlibvirt.Start(t)
+	s := &site{t: t, conn: libvirt.New(libvirt.Options{Socket: d.Socket(), URI: "test:///default"}), journal: filepath.Join(t.TempDir(), "journal")}
+	t.Cleanup(func() { _ = s.conn.Close() })
+	url, _ := s.host()
+	key := s.vm().Key
+	d.Kill()
+	o := s.do(url, "/v1/actions", s.request(wire.ActionPowerOff, key))
+	if o.State != wire.ActionFailed || o.Uncertain || !strings.HasPrefix(o.Reason, "libvirt cannot be asked (") || !strings.Contains(o.Reason, "), nothing was done; try again when it answers") {
+		t.Errorf("got %+v", o)
+	}
+}
+
 func TestAnInterruptedActionIsLookedAt(t *testing.T) {
 	for name, test := range map[string]struct {
 		action, state string
@@ -172,7 +186,7 @@ func TestAnInterruptedActionIsLookedAt(t *testing.T) {
 		"that was done":        {wire.ActionPowerOn, wire.ActionSucceeded, false},
 		"that was not":         {wire.ActionPowerOff, wire.ActionFailed, true},
 		"that cannot be seen":  {wire.ActionReset, wire.ActionFailed, true},
-		"that was never begun": {"", wire.ActionRefused, false},
+		"that was never begun": {"", wire.ActionFailed, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -37,7 +37,8 @@ type Scope interface {
 // Options is what an Executor needs. Resolve, Scope, Control and Journal must be given.
 type Options struct {
 	// Resolve finds a VM by its key: a client of its vCenter that is logged in,
-	// and the VM's reference. Denied: it may not be controlled, or not here.
+	// and the VM's reference. Denied: it may not be controlled, or not here. Other
+	// errors are best an AtError.
 	Resolve func(ctx context.Context, target plugin.Key) (*vim25.Client, types.ManagedObjectReference, error)
 	// Lost is told of a client that vCenter does not know any more, so that the
 	// next Resolve logs in again; may be nil.

@@ -220,7 +220,7 @@ func TestAnIDIsDoneOnce(t *testing.T) {
 	// What never arrived is not done when it arrives later, restart or not.
 	late := request(s, 0, wire.ActionPowerOff)
 	all, _ = g.ask("/v1/actions/"+late.ID+"/settle", nil)
-	if len(all) != 1 || all[0].State != wire.ActionRefused || !strings.Contains(all[0].Reason, "never arrived") {
+	if len(all) != 1 || all[0].State != wire.ActionFailed || all[0].Uncertain || !strings.Contains(all[0].Reason, "never arrived, nothing was done") {
 		t.Errorf("unknown: %+v", all)
 	}
 	g.stop()

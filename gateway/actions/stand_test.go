@@ -246,7 +246,7 @@ func (s *site) options() Options {
 				s.logins++
 				s.mu.Unlock()
 				if c, err = login(ctx, s.front.URL, s.ca, s.account); err != nil {
-					return nil, ref, err
+					return nil, ref, &AtError{s.host(), err}
 				}
 			}
 			return c, ref, nil

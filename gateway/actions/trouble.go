@@ -1,12 +1,10 @@
 package actions
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http/httptrace"
-	"net/url"
 	"strings"
 	"sync/atomic"
 
@@ -21,6 +19,18 @@ import (
 type Denied string
 
 func (d Denied) Error() string { return string(d) }
+
+// AtError is an error of a vCenter that is known by its address, "vc.example:443".
+type AtError struct {
+	Address string
+	Err     error
+}
+
+// Error leaves the address to who shows it.
+func (e *AtError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error itself.
+func (e *AtError) Unwrap() error { return e.Err }
 
 func deniedf(format string, args ...any) error { return Denied(fmt.Sprintf(format, args...)) }
 
@@ -53,15 +63,14 @@ func (j *job) trouble(err error) (what, remedy string) {
 
 // vcenter names the vCenter by the address that was called.
 func (j *job) vcenter(err error) string {
-	host := ""
 	if j.client != nil {
-		host = j.client.URL().Host
-	} else if u, ok := errors.AsType[*url.Error](err); ok {
-		if at, err := url.Parse(u.URL); err == nil {
-			host = at.Host
-		}
+		return "vCenter " + j.client.URL().Host
 	}
-	return strings.TrimSpace("vCenter " + cmp.Or(host, strings.SplitN(j.q.Target.ID, "/", 2)[0]))
+	if at, ok := errors.AsType[*AtError](err); ok {
+		return "vCenter " + at.Address
+	}
+	instance, _, _ := strings.Cut(j.q.Target.ID, "/")
+	return "vCenter " + instance
 }
 
 // A delivery tells whether a request can have reached vCenter.

@@ -125,7 +125,7 @@ func TestTheAccountIsNotTaken(t *testing.T) {
 	s := newSite(t)
 	s.account = url.UserPassword("nobody", "")
 	o := s.gateway(nil).do(request(s, 0, wire.ActionPowerOff))
-	if o.State != wire.ActionFailed || o.Uncertain || !strings.Contains(o.Reason, "does not let the gateway in: the user's name or password is wrong (InvalidLogin") ||
+	if o.State != wire.ActionFailed || o.Uncertain || !strings.HasPrefix(o.Reason, "vCenter "+s.host()+" does not let the gateway in: the user's name or password is wrong (InvalidLogin") ||
 		!strings.HasSuffix(o.Reason, "nothing was done; set the right account on the appliance by pf9-gateway pair") {
 		t.Errorf("got %+v", o)
 	}

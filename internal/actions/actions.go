@@ -151,7 +151,7 @@ func (x *Executor) Run(ctx context.Context) error {
 func (x *Executor) resume(ctx context.Context, e *Action) {
 	switch {
 	case e.Memo.Asked.IsZero():
-		e.Refuse("it was interrupted by a restart before anything was done")
+		e.Fail("it was interrupted by a restart, nothing was done; try again", false)
 	case !slices.Contains(x.o.Actions, e.Request.Action):
 		e.Fail("it was begun by a newer version, which this one does not understand", true)
 	default:
@@ -172,6 +172,7 @@ func (x *Executor) accept(q *wire.ActionRequest) (*Action, wire.ActionOutcome, e
 		Request: *q, Deadline: time.Now().Add(q.Deadline.Sub(q.Requested)),
 		Outcome: wire.ActionOutcome{ID: q.ID, State: wire.ActionAccepted},
 	}}
+	verdict := wire.ActionRefused
 	known, err := x.enter(e)
 	switch {
 	case known != nil && !same(&known.Request, q):
@@ -180,7 +181,7 @@ func (x *Executor) accept(q *wire.ActionRequest) (*Action, wire.ActionOutcome, e
 		return known, wire.ActionOutcome{}, nil
 	case err == nil:
 		if err = x.journal.add(&e.record); err != nil {
-			err = fmt.Errorf("it cannot be written down, and so is not done: %w", err)
+			verdict, err = wire.ActionFailed, fmt.Errorf("it cannot be written down, nothing was done: %w", err)
 			x.drop(e)
 		}
 	}
@@ -190,11 +191,11 @@ func (x *Executor) accept(q *wire.ActionRequest) (*Action, wire.ActionOutcome, e
 		case x.begun <- e:
 			return e, wire.ActionOutcome{}, nil
 		case <-x.ended:
-			e.Refuse("the program is shutting down; nothing was done")
+			e.Fail("the program is shutting down, nothing was done; try again", false)
 			return e, wire.ActionOutcome{}, nil
 		}
 	}
-	e.Outcome.State, e.Outcome.Reason = wire.ActionRefused, err.Error()
+	e.Outcome.State, e.Outcome.Reason = verdict, err.Error()
 	x.audit(e)
 	return nil, e.Outcome, nil
 }
@@ -237,13 +238,13 @@ func (x *Executor) drop(e *Action) {
 	delete(x.busy, e.Request.Target.ID)
 }
 
-// settle finds an action that was asked for before. An id that is not known is
-// refused from now on, for its request may still be on its way.
+// settle finds an action that was asked for before. One whose id is not known has
+// failed for good, for its request may still be on its way.
 func (x *Executor) settle(id string) (*Action, error) {
 	now := time.Now().UTC()
 	e := &Action{x: x, changed: make(chan struct{}), record: record{
 		Request: wire.ActionRequest{ID: id},
-		Outcome: wire.ActionOutcome{ID: id, State: wire.ActionRefused, Reason: "the request never arrived; nothing was done", Ended: now},
+		Outcome: wire.ActionOutcome{ID: id, State: wire.ActionFailed, Reason: "the request never arrived, nothing was done; try again", Ended: now},
 	}}
 	x.mu.Lock()
 	known := x.entries[id]
@@ -349,10 +350,12 @@ func (e *Action) Unchanged(why string) {
 	e.end(wire.ActionSucceeded, why, func() { e.Outcome.Progress, e.Outcome.Result = 100, &wire.ActionResult{Unchanged: true} })
 }
 
-// Refuse ends it before anything was asked of the hypervisor.
+// Refuse ends what is not allowed, by us, by the target's state or by the
+// hypervisor, before it was begun.
 func (e *Action) Refuse(why string) { e.end(wire.ActionRefused, why, func() {}) }
 
-// Fail ends it. uncertain says that nobody knows whether it did something.
+// Fail ends it. uncertain says that nobody knows whether it did something; if it
+// is not set, and nothing was done, why says that.
 func (e *Action) Fail(why string, uncertain bool) {
 	e.end(wire.ActionFailed, why, func() { e.Outcome.Uncertain = uncertain })
 }

@@ -59,7 +59,7 @@ func TestNothingIsDoneWithoutTheJournal(t *testing.T) {
 		<-ready
 		_ = x.journal.close() // the disk is full, say
 		if err := a.Note(Memo{Asked: time.Now()}); err != nil {
-			a.Refuse(err.Error())
+			a.Fail(err.Error(), false)
 			return
 		}
 		done = true
@@ -69,11 +69,11 @@ func TestNothingIsDoneWithoutTheJournal(t *testing.T) {
 	if err != nil || a == nil {
 		t.Fatalf("got %v, %v", a, err)
 	}
-	if o := outcome(t, x, a); o.State != wire.ActionRefused || !strings.Contains(o.Reason, "write it down") || done {
+	if o := outcome(t, x, a); o.State != wire.ActionFailed || o.Uncertain || !strings.Contains(o.Reason, "write it down") || done {
 		t.Errorf("got %+v, done %v", o, done)
 	}
 	a, o, err := x.accept(ask("action-2"))
-	if err != nil || a != nil || o.State != wire.ActionRefused || !strings.Contains(o.Reason, "cannot be written down") {
+	if err != nil || a != nil || o.State != wire.ActionFailed || o.Uncertain || !strings.Contains(o.Reason, "cannot be written down, nothing was done") {
 		t.Errorf("then got %v, %+v, %v", a, o, err)
 	}
 	if _, err := x.settle("action-3"); err == nil {

@@ -26,6 +26,9 @@ func Words(err error) string {
 	if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Err != nil {
 		err = dial.Err
 	}
+	if call, ok := errors.AsType[*os.SyscallError](err); ok && call.Err != nil {
+		err = call.Err
+	}
 	return err.Error()
 }
 

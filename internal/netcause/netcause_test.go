@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +35,16 @@ func get(t *testing.T, address string, limit time.Duration) error {
 	return fmt.Errorf("log in: %w", err)
 }
 
+func dial(t *testing.T) error {
+	t.Helper()
+	c, err := (&net.Dialer{}).DialContext(t.Context(), "unix", filepath.Join(t.TempDir(), "none"))
+	if err == nil {
+		_ = c.Close()
+		t.Fatal("somebody listens")
+	}
+	return err
+}
+
 func TestWordsOfRealErrors(t *testing.T) {
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
@@ -55,6 +66,7 @@ func TestWordsOfRealErrors(t *testing.T) {
 		{"no name server", &net.DNSError{Name: "vc.example", Err: "server misbehaving"}, "the name vc.example cannot be looked up (server misbehaving)"},
 		{"something else", &url.Error{Op: "Post", URL: "https://x", Err: errors.New("tls: bad record MAC")}, "tls: bad record MAC"},
 		{"a dial of a strange kind", &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("too odd")}, "too odd"},
+		{"no socket", dial(t), "no such file or directory"},
 		{"a half answer", fmt.Errorf("read: %w", io.ErrUnexpectedEOF), "the connection broke off"},
 	}
 	for _, test := range tests {

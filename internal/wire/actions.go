@@ -39,8 +39,8 @@ const (
 	ActionAccepted  = "accepted"  // it will be begun
 	ActionRunning   = "running"   // it was begun
 	ActionSucceeded = "succeeded" // it is as was wanted
-	ActionFailed    = "failed"    // it was begun, and is not as was wanted, or nobody knows
-	ActionRefused   = "refused"   // it was not begun, and never will be
+	ActionFailed    = "failed"    // it is not as was wanted, and the reason says whether anything was done, or nobody knows
+	ActionRefused   = "refused"   // it is not allowed, by us, the target's state or the hypervisor; it was not begun, and never will be
 )
 
 // ActionsOffer is what a host says that it can do: GET /v1/actions.
