@@ -253,16 +253,16 @@ func TestActionsThatAreNotDone(t *testing.T) {
 	g.connect()
 	plain.connect()
 	u.eventually("the host is connected", func() bool { return u.host(hostB).Connected })
-	refused := func(id wire.HostID, q any, reason string) {
+	ends := func(id wire.HostID, q any, state, reason string) {
 		t.Helper()
-		if a, status, _ := u.act(id, "", "?wait=20s", q); status != http.StatusOK || a.State != wire.ActionRefused || !strings.Contains(a.Reason, reason) {
-			t.Errorf("status %d, %+v; want a refusal with %q", status, a, reason)
+		if a, status, _ := u.act(id, "", "?wait=20s", q); status != http.StatusOK || a.State != state || a.Uncertain || !strings.Contains(a.Reason, reason) {
+			t.Errorf("status %d, %+v; want it %s with %q", status, a, state, reason)
 		}
 	}
-	refused(hostB, powerOff, `no service "actions"`)
-	refused(hostA, api.ActionRequest{Action: "defrost", Target: machine}, `cannot do "defrost"`)
+	ends(hostB, powerOff, wire.ActionFailed, `no service "actions" here), nothing was done`)
+	ends(hostA, api.ActionRequest{Action: "defrost", Target: machine}, wire.ActionRefused, `cannot do "defrost"`)
 	g.set(func() { g.offer.Reason = "control is switched off" })
-	refused(hostA, powerOff, "control is switched off")
+	ends(hostA, powerOff, wire.ActionRefused, "control is switched off")
 	for name, tc := range map[string]struct {
 		host   wire.HostID
 		q      any
@@ -294,7 +294,7 @@ func TestActionsThatAreNotDone(t *testing.T) {
 	_ = g.s.Close("away")
 	u.eventually("the gateway is disconnected", func() bool { return !u.host(hostA).Connected })
 	a, status, _ := u.act(hostA, "key-2", "", powerOff)
-	if status != http.StatusServiceUnavailable || !strings.Contains(a.Reason, "disconnected, nothing was done") {
+	if status != http.StatusServiceUnavailable || !strings.Contains(a.Reason, "away), nothing was done; try again when it is back") {
 		t.Errorf("away: status %d, %+v", status, a)
 	}
 	u.audited(t, "action.request", "failed", "power-off")

@@ -82,7 +82,7 @@ func (d *DU) assemble(ctx context.Context) error {
 		return err
 	}
 	d.actions, err = actions.New(ctx, actions.Config{
-		DB: d.db, Host: d.resmgr.Host, Dial: d.tunnels.Dial, Log: d.log,
+		DB: d.db, Host: d.resmgr.Host, Resource: d.resmgr.Get, Dial: d.tunnels.Dial, Log: d.log,
 		Audit: func(ctx context.Context, e actions.Event) {
 			d.record(ctx, api.AuditEntry{Actor: e.Actor, Action: e.Action, Object: e.Object, Remote: e.Remote}, e.Err)
 		},

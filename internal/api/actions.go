@@ -22,8 +22,10 @@ type ActionRequest struct {
 type Action struct {
 	ID          string               `json:"id"`
 	Host        wire.HostID          `json:"host"`
+	Hostname    string               `json:"hostname,omitempty"` // when it was asked for, as Name
 	Action      string               `json:"action"`
 	Target      plugin.Key           `json:"target"`
+	Name        string               `json:"name,omitempty"` // of the target
 	Arguments   wire.ActionArguments `json:"arguments,omitzero"`
 	RequestedBy string               `json:"requested_by"`
 	Requested   time.Time            `json:"requested"` // our clock, as Deadline and Ended

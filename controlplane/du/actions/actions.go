@@ -11,6 +11,7 @@
 package actions
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -26,6 +27,7 @@ import (
 	"github.com/openpf9/openpf9/internal/httpapi"
 	"github.com/openpf9/openpf9/internal/sqldb"
 	"github.com/openpf9/openpf9/internal/wire"
+	"github.com/openpf9/openpf9/plugin"
 )
 
 //go:embed schema/*.sql
@@ -60,11 +62,14 @@ func (l *Limits) setDefaults() {
 	}
 }
 
-// Config is what a Manager needs; all but Limits, Audit and Log are required.
+// Config is what a Manager needs; all but Resource, Limits, Audit and Log are required.
 type Config struct {
 	DB *sqldb.DB // with the tables of Schema
 	// Host returns what is known of a host, or an error that says it is not.
 	Host func(wire.HostID) (api.Host, error)
+	// Resource returns what is known of a host's resource. An action ends when
+	// what it did is seen there. nil: it ends when the host says so.
+	Resource func(wire.HostID, plugin.Key) (api.Resource, error)
 	// Dial reaches a service of a connected host.
 	Dial func(ctx context.Context, host wire.HostID, service string) (net.Conn, error)
 	// Audit is told of each request, and again of each end.
@@ -89,8 +94,9 @@ type Manager struct {
 	ended   chan struct{} // closed by Run
 	waiting chan struct{} // one token for each request that waits
 	left    []*open       // by an earlier run; immutable after New
-	// grace is for a host to say how an action ended, after its deadline; immutable.
-	grace time.Duration
+	// grace is for a host to say how an action ended, after its deadline, seen for
+	// what it did to be seen; immutable.
+	grace, seen time.Duration
 
 	mu      sync.Mutex // guards the fields below and all open actions
 	open    map[string]*open
@@ -120,7 +126,7 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 	}
 	m := &Manager{
 		cfg: cfg, log: cfg.Log,
-		begun: make(chan *open), ended: make(chan struct{}), waiting: make(chan struct{}, cfg.Limits.Waiting), grace: time.Minute,
+		begun: make(chan *open), ended: make(chan struct{}), waiting: make(chan struct{}, cfg.Limits.Waiting), grace: time.Minute, seen: seenLimit,
 		open: make(map[string]*open), perHost: make(map[wire.HostID]int),
 	}
 	left, err := m.loadOpen(ctx)
@@ -249,8 +255,14 @@ func (m *Manager) begin(ctx context.Context, by httpapi.Caller, key, digest stri
 	if err != nil {
 		return err
 	}
+	a.Hostname = h.Hostname
+	if m.cfg.Resource != nil {
+		if r, err := m.cfg.Resource(a.Host, a.Target); err == nil { // the host says whether it is there
+			a.Name = r.Name
+		}
+	}
 	if !h.Connected {
-		return httpapi.Errorf(http.StatusServiceUnavailable, "host %s is disconnected, nothing was done: %s", a.Host, h.Reason)
+		return httpapi.Errorf(http.StatusServiceUnavailable, "host %s is disconnected (%s), nothing was done; try again when it is back", hostName(a), h.Reason)
 	}
 	o := &open{remote: by.Remote, action: *a, changed: make(chan struct{})}
 	m.mu.Lock()
@@ -262,7 +274,7 @@ func (m *Manager) begin(ctx context.Context, by httpapi.Caller, key, digest stri
 		m.mu.Unlock()
 		return &httpapi.Error{
 			Status: http.StatusServiceUnavailable, RetryAfter: 5 * time.Second,
-			Message: fmt.Sprintf("%d actions are under way, %d of them on this host: wait for one to end", all, own),
+			Message: fmt.Sprintf("%d actions are under way, %d of them on this host, so nothing was done: wait for one to end", all, own),
 		}
 	}
 	if err := m.insert(ctx, a, key, digest); err != nil {
@@ -274,9 +286,12 @@ func (m *Manager) begin(ctx context.Context, by httpapi.Caller, key, digest stri
 		return nil
 	case <-m.ended: // the next run finds that the host never got it
 		m.leave(o)
-		return httpapi.Errorf(http.StatusServiceUnavailable, "the deployment unit is shutting down; nothing was done")
+		return httpapi.Errorf(http.StatusServiceUnavailable, "the deployment unit is shutting down, nothing was done; try again")
 	}
 }
+
+// hostName is what people call an action's host.
+func hostName(a *api.Action) string { return cmp.Or(a.Hostname, string(a.Host)) }
 
 // audit records a request or an end.
 func (m *Manager) audit(ctx context.Context, a *api.Action, remote, action string, err error) {

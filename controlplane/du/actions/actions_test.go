@@ -114,13 +114,13 @@ func TestHostsThatSayOddThings(t *testing.T) {
 		}, wire.ActionFailed, "not understood", true},
 		"no JSON":            {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, `succeeded`) }, wire.ActionFailed, "not understood", true},
 		"a line without end": {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, strings.Repeat("x", 100<<10)) }, wire.ActionFailed, "token too long", true},
-		"nothing":            {func(w http.ResponseWriter, _ *http.Request) {}, wire.ActionFailed, "EOF", true},
+		"nothing":            {func(w http.ResponseWriter, _ *http.Request) {}, wire.ActionFailed, "(the connection broke off), it may have been done", true},
 		"a failure of its own": {func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusInternalServerError)
 		}, wire.ActionFailed, "500", true},
 		"a refusal": {func(w http.ResponseWriter, _ *http.Request) {
 			httpapi.WriteError(w, httpapi.Errorf(http.StatusBadRequest, "no such thing"))
-		}, wire.ActionRefused, "400 Bad Request: no such thing", false},
+		}, wire.ActionRefused, "the host refuses the request: no such thing", false},
 		"a long story": {func(w http.ResponseWriter, r *http.Request) {
 			say(w, r, wire.ActionOutcome{State: wire.ActionSucceeded, Reason: long, Progress: 1000})
 		}, wire.ActionSucceeded, long[:1000], false},

@@ -8,9 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +18,7 @@ import (
 
 	"github.com/openpf9/openpf9/internal/api"
 	"github.com/openpf9/openpf9/internal/httpapi"
+	"github.com/openpf9/openpf9/internal/netcause"
 	"github.com/openpf9/openpf9/internal/wire"
 )
 
@@ -51,7 +52,10 @@ func (m *Manager) follow(ctx context.Context, o *open) {
 	if !o.sent {
 		if err = ask(own, host, a.Action); err != nil { // nothing was sent yet
 			if ctx.Err() == nil {
-				last.State, last.Reason = wire.ActionRefused, fmt.Sprintf("host %s: %v", a.Host, err)
+				last.State, last.Reason = wire.ActionFailed, fmt.Sprintf("host %s %v", hostName(&a), err)
+				if d, ok := errors.AsType[denied](err); ok {
+					last.State, last.Reason = wire.ActionRefused, fmt.Sprintf("host %s: %v", hostName(&a), d)
+				}
 				m.end(ctx, o, last)
 			}
 			return
@@ -64,7 +68,7 @@ func (m *Manager) follow(ctx context.Context, o *open) {
 	for !last.Done() {
 		if err != nil {
 			m.log.Info("action is out of sight", "host", a.Host, "action", a.ID, "err", err)
-			last.Reason = "the host is out of reach: " + err.Error()
+			last.Reason = fmt.Sprintf("host %s is out of reach (%s); how it ends is asked when it is back", hostName(&a), netcause.Words(err))
 			m.update(o, last)
 			pause := time.NewTimer(settleWait)
 			select {
@@ -83,10 +87,14 @@ func (m *Manager) follow(ctx context.Context, o *open) {
 	}
 	if !last.Done() {
 		last.State, last.Uncertain = wire.ActionFailed, true
-		last.Reason = "the host did not say in time how it ended: look at the VM before trying again"
+		last.Reason = fmt.Sprintf("host %s did not say in time how it ended", hostName(&a))
 		if err != nil {
-			last.Reason += " (" + clip(err.Error(), maxReason/2) + ")"
+			last.Reason += " (" + clip(netcause.Words(err), maxReason/2) + ")"
 		}
+		last.Reason += ", it may have been done"
+	}
+	if m.unseen(ctx, o, &last) {
+		return // the next run goes on
 	}
 	m.end(ctx, o, last)
 }
@@ -101,6 +109,12 @@ func (m *Manager) reach(host wire.HostID) *http.Client {
 	}}
 }
 
+// denied is why a host does not do an action. Other errors of ask are of what
+// should have worked.
+type denied string
+
+func (d denied) Error() string { return string(d) }
+
 // ask makes sure that the host is there and can do it, before anything is sent
 // that might be done though the answer is lost.
 func ask(ctx context.Context, host *http.Client, action string) error {
@@ -112,33 +126,33 @@ func ask(ctx context.Context, host *http.Client, action string) error {
 	}
 	res, err := host.Do(req)
 	if err != nil {
-		return fmt.Errorf("nothing was done, for it cannot be asked: %w", plain(err))
+		return unasked(err)
 	}
 	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxLine))
 	if err != nil {
-		return fmt.Errorf("nothing was done, for it cannot be asked: %w", err)
+		return unasked(err)
 	}
 	var can wire.ActionsOffer
 	if res.StatusCode != http.StatusOK || json.Unmarshal(body, &can) != nil {
-		return fmt.Errorf("nothing was done, for it answers %s", problemIn(res, body))
+		return unasked(errors.New("it says: " + problemIn(res, body)))
 	}
 	switch {
 	case can.Reason != "":
-		return errors.New(clip(can.Reason, maxReason))
+		return denied(clip(can.Reason, maxReason))
 	case !slices.Contains(can.Actions, action):
-		return fmt.Errorf("it cannot do %q; it can do %s", action, strings.Join(can.Actions[:min(len(can.Actions), 32)], ", "))
+		return denied(fmt.Sprintf("it cannot do %q; it can do %s", action, strings.Join(can.Actions[:min(len(can.Actions), 32)], ", ")))
 	}
 	return nil
 }
 
-// plain takes off what net/http says around an error, which is our address of
-// the service.
-func plain(err error) error {
-	if u, ok := errors.AsType[*url.Error](err); ok {
-		return u.Err
+// unasked says why a host got nothing.
+func unasked(err error) error {
+	words := netcause.Words(err)
+	if errors.Is(err, fs.ErrNotExist) {
+		words = "it is not connected"
 	}
-	return err
+	return fmt.Errorf("cannot be asked (%s), nothing was done; pf9ctl host show says how it is", words)
 }
 
 // converse sends a message and takes in what the host says until it ends. It
@@ -164,17 +178,16 @@ func (m *Manager) converse(ctx context.Context, host *http.Client, o *open, to s
 	req.Header.Set("Content-Type", "application/json")
 	res, err := host.Do(req)
 	if err != nil {
-		return last, cause(ctx, plain(err))
+		return last, cause(ctx, err)
 	}
 	defer func() { _ = res.Body.Close() }()
 	if res.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(res.Body, maxLine)) // the status says it too
-		err := fmt.Errorf("the host answers %s", problemIn(res, text))
 		if res.StatusCode/100 == 4 {
-			last.State, last.Reason = wire.ActionRefused, err.Error()
+			last.State, last.Reason = wire.ActionRefused, "the host refuses the request: "+problemIn(res, text)
 			return last, nil
 		}
-		return last, err
+		return last, errors.New("the host says: " + problemIn(res, text))
 	}
 	lines := bufio.NewScanner(res.Body)
 	lines.Buffer(make([]byte, 0, 4<<10), maxLine)
@@ -207,7 +220,7 @@ func cause(ctx context.Context, err error) error {
 func problemIn(res *http.Response, body []byte) string {
 	var p struct{ Message string }
 	if json.Unmarshal(body, &p) == nil && p.Message != "" {
-		return res.Status + ": " + clip(p.Message, maxReason)
+		return clip(p.Message, maxReason)
 	}
 	return res.Status
 }
