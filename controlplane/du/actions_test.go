@@ -224,6 +224,21 @@ func TestAnActionFromRequestToEnd(t *testing.T) {
 	if u.call("GET", "/api/v1/hosts/"+string(hostA)+"/actions", nil, &page); len(page.Items) != 1 || page.Items[0].State != wire.ActionSucceeded {
 		t.Errorf("the list: %+v", page)
 	}
+	var one api.Action
+	if u.call("GET", "/api/v1/actions?state=succeeded&vm="+machine.ID, nil, &page); len(page.Items) != 1 || page.Items[0].ID != a.ID {
+		t.Errorf("the list of all hosts: %+v", page)
+	}
+	if s := u.call("GET", "/api/v1/actions/"+a.ID, nil, &one); s != http.StatusOK || one.ID != a.ID || one.Host != hostA {
+		t.Errorf("by its id alone: status %d, %+v", s, one)
+	}
+	for _, path := range []string{"?state=odd", "?limit=0", "?host=kvm1", "?continue=x"} {
+		if s := u.call("GET", "/api/v1/actions"+path, nil, nil); s != http.StatusBadRequest {
+			t.Errorf("%s: status %d", path, s)
+		}
+	}
+	if s := u.call("GET", "/api/v1/actions/nothing-like-it", nil, nil); s != http.StatusNotFound {
+		t.Errorf("an unknown action: status %d", s)
+	}
 	if g.count() != 1 {
 		t.Errorf("the gateway was asked %d times", g.count())
 	}

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -288,18 +290,105 @@ func TestOldActionsAreForgotten(t *testing.T) {
 	if _, err := m.load(t.Context(), host, all[2].ID); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the third of six is there: %v", err)
 	}
-	page, err := m.List(t.Context(), host, 2, "")
+	page, err := m.List(t.Context(), Query{Host: host, Limit: 2})
 	if err != nil || len(page.Items) != 2 || page.Items[0].ID != all[5].ID || page.Continue == "" {
 		t.Fatalf("the first page: %+v, %v", page, err)
 	}
-	if page, err = m.List(t.Context(), host, 2, page.Continue); err != nil || len(page.Items) != 1 || page.Items[0].ID != all[3].ID || page.Continue != "" {
+	if page, err = m.List(t.Context(), Query{Host: host, Limit: 2, After: page.Continue}); err != nil || len(page.Items) != 1 || page.Items[0].ID != all[3].ID || page.Continue != "" {
 		t.Errorf("the second page: %+v, %v", page, err)
 	}
 	m.cfg.Limits.Days = -1 // all is older
 	m.trim(t.Context())
-	if page, err = m.List(t.Context(), host, 2, ""); err != nil || len(page.Items) != 0 {
+	if page, err = m.List(t.Context(), Query{Host: host, Limit: 2}); err != nil || len(page.Items) != 0 {
 		t.Errorf("after that: %+v, %v", page, err)
 	}
+}
+
+func TestActionsAreListed(t *testing.T) {
+	var s stock
+	s.set("running")
+	hold := make(chan struct{})
+	m := manager(t, func(m *Manager) { m.cfg.Resource = s.get }, func(w http.ResponseWriter, r *http.Request) {
+		var q wire.ActionRequest
+		if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
+			t.Error(err)
+		}
+		o := wire.ActionOutcome{ID: q.ID, State: wire.ActionSucceeded}
+		switch q.Action {
+		case wire.ActionReset:
+			o.State = wire.ActionFailed
+		case wire.ActionSuspend:
+			o.State = wire.ActionRunning
+			_ = json.NewEncoder(w).Encode(o)
+			_ = http.NewResponseController(w).Flush()
+			<-hold
+			o.State = wire.ActionRefused
+		}
+		_ = json.NewEncoder(w).Encode(o)
+	})
+	var ids []string
+	begin := func(id wire.HostID, action, vm string) {
+		t.Helper()
+		a, err := m.Begin(t.Context(), ops, id, "", &api.ActionRequest{Action: action, Target: plugin.Key{Kind: "compute.vm", ID: vm}})
+		if err == nil && action != wire.ActionSuspend {
+			a, err = m.Wait(t.Context(), ops, id, a.ID, -1)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, a.ID)
+	}
+	const other wire.HostID = "00000002-0000-4000-8000-000000000000"
+	begin(host, wire.ActionReboot, "x")
+	begin(other, wire.ActionReset, "y")
+	begin(other, wire.ActionReboot, "x")
+	begin(host, wire.ActionSuspend, "z")
+	for o := m.refreshed(ids[3]); o.State != wire.ActionRunning; o = m.refreshed(ids[3]) {
+		if _, err := m.Wait(t.Context(), ops, host, ids[3], o.Revision); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		q    Query
+		want string // places in ids
+	}{
+		{Query{}, "3210"},
+		{Query{Host: other}, "21"},
+		{Query{VM: "x"}, "20"},
+		{Query{VM: "web"}, "3210"}, // the name
+		{Query{VM: "x", Host: host}, "0"},
+		{Query{State: wire.ActionFailed}, "1"},
+		{Query{State: wire.ActionRunning}, "3"},
+		{Query{State: StateOpen}, "3"},
+		{Query{State: wire.ActionRefused}, ""},
+		{Query{State: wire.ActionSucceeded, Limit: 1}, "2, 0"},
+		{Query{Limit: 3}, "321, 0"},
+	} {
+		got := ""
+		for q := test.q; ; {
+			page, err := m.List(t.Context(), q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, a := range page.Items {
+				got += strconv.Itoa(slices.Index(ids, a.ID))
+			}
+			if q.After = page.Continue; q.After == "" {
+				break
+			}
+			got += ", "
+		}
+		if got != test.want {
+			t.Errorf("%+v: got %s, want %s", test.q, got, test.want)
+		}
+	}
+	close(hold)
+}
+
+func (m *Manager) refreshed(id string) (a api.Action) {
+	a.ID = id
+	m.refresh(&a)
+	return a
 }
 
 func FuzzLine(f *testing.F) {

@@ -1,10 +1,12 @@
 package actions
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +20,13 @@ const (
 	maxWait  = 50 * time.Second // of a request, for an action
 	writeFor = 15 * time.Second // beyond that, for the answer
 	maxKey   = 255              // bytes of an Idempotency-Key
+)
+
+var (
+	paramVM    = httpapi.Param{Name: "vm", Summary: "only of this VM, by its id or the name that it had then"}
+	paramState = httpapi.Param{Name: "state", Summary: "only in this state: " + strings.Join(states, ", ")}
+	paramLimit = httpapi.Param{Name: "limit", Summary: fmt.Sprintf("most items in a page, 1 to %d; %d if absent", mostListed, usualPage)}
+	paramAfter = httpapi.Param{Name: "continue", Summary: "the page behind the one that gave this token"}
 )
 
 var paramWait = httpapi.Param{Name: "wait", Summary: `how long the answer may wait for the action's end, as in "30s"; 50s at most, 0 if absent`}
@@ -34,11 +43,17 @@ func (m *Manager) Routes() []httpapi.Route {
 		},
 		{
 			Pattern: "GET /api/v1/hosts/{host}/actions", Access: httpapi.Reader, Summary: "List what a host was asked to do, newest first",
-			Query: []httpapi.Param{
-				{Name: "limit", Summary: "most items in a page, 1 to 1000; 100 if absent"},
-				{Name: "continue", Summary: "the page behind the one that gave this token"},
-			},
+			Query:    []httpapi.Param{paramVM, paramState, paramLimit, paramAfter},
 			Response: api.Actions{}, Do: m.serveList,
+		},
+		{
+			Pattern: "GET /api/v1/actions", Access: httpapi.Reader, Summary: "List what all hosts were asked to do, newest first",
+			Query:    []httpapi.Param{{Name: "host", Summary: "only of this host, by id"}, paramVM, paramState, paramLimit, paramAfter},
+			Response: api.Actions{}, Do: m.serveList,
+		},
+		{
+			Pattern: "GET /api/v1/actions/{id}", Access: httpapi.Reader, Summary: "Show an action of any host as it is now",
+			Response: api.Action{}, Do: m.serveOne,
 		},
 		{
 			Pattern: "GET /api/v1/hosts/{host}/actions/{id}", Access: httpapi.Reader, Summary: "Show an action, now or when it changes or ends",
@@ -187,18 +202,40 @@ func (m *Manager) serveGet(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, &a)
 }
 
-func (m *Manager) serveList(w http.ResponseWriter, r *http.Request) error {
-	host, err := pathHost(r)
+// serveOne shows an action whose host the caller need not know.
+func (m *Manager) serveOne(w http.ResponseWriter, r *http.Request) error {
+	a, err := m.load(r.Context(), "", r.PathValue("id"))
 	if err != nil {
 		return err
 	}
-	limit := 100
-	if v := r.URL.Query().Get("limit"); v != "" {
-		if limit, err = strconv.Atoi(v); err != nil || limit < 1 || limit > 1000 {
-			return httpapi.Errorf(http.StatusBadRequest, "limit: want 1 to 1000")
+	m.refresh(&a)
+	return answer(w, &a)
+}
+
+func (m *Manager) serveList(w http.ResponseWriter, r *http.Request) error {
+	v := r.URL.Query()
+	q := Query{VM: v.Get("vm"), State: v.Get("state"), After: v.Get("continue")}
+	id := cmp.Or(r.PathValue("host"), v.Get("host"))
+	if id != "" {
+		q.Host = wire.HostID(strings.ToLower(id))
+		if err := q.Host.Validate(); err != nil {
+			status := http.StatusBadRequest
+			if r.PathValue("host") != "" {
+				status = http.StatusNotFound
+			}
+			return httpapi.Errorf(status, "%v", err)
 		}
 	}
-	page, err := m.List(r.Context(), host, limit, r.URL.Query().Get("continue"))
+	if q.State != "" && !slices.Contains(states, q.State) {
+		return httpapi.Errorf(http.StatusBadRequest, "state=%.40s: want one of %s", q.State, strings.Join(states, ", "))
+	}
+	if text := v.Get("limit"); text != "" {
+		var err error
+		if q.Limit, err = strconv.Atoi(text); err != nil || q.Limit < 1 || q.Limit > mostListed {
+			return httpapi.Errorf(http.StatusBadRequest, "limit=%.40s: want 1 to %d", text, mostListed)
+		}
+	}
+	page, err := m.List(r.Context(), q)
 	if err != nil {
 		return err
 	}

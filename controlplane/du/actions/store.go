@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -87,12 +86,16 @@ func (m *Manager) finish(ctx context.Context, a api.Action) error {
 	})
 }
 
+// load returns an action, of the host if one is given.
 func (m *Manager) load(ctx context.Context, host wire.HostID, id string) (api.Action, error) {
 	var a api.Action
 	var doc string
-	err := m.cfg.DB.Read().QueryRowContext(ctx, `SELECT doc FROM action WHERE id = $1 AND host = $2`, id, string(host)).Scan(&doc)
+	err := m.cfg.DB.Read().QueryRowContext(ctx, `SELECT doc FROM action WHERE id = $1 AND ($2 = '' OR host = $2)`, id, string(host)).Scan(&doc)
 	if errors.Is(err, sql.ErrNoRows) {
-		return a, fmt.Errorf("host %s has no action %.80q: %w", host, id, fs.ErrNotExist)
+		if host != "" {
+			return a, fmt.Errorf("host %s has no action %.80q: %w", host, id, fs.ErrNotExist)
+		}
+		return a, fmt.Errorf("there is no action %.80q: %w", id, fs.ErrNotExist)
 	}
 	if err == nil {
 		err = json.Unmarshal([]byte(doc), &a)
@@ -127,42 +130,6 @@ func scan(rows *sql.Rows) ([]api.Action, error) {
 		all = append(all, a)
 	}
 	return all, rows.Err()
-}
-
-// List returns a page of a host's actions, newest first.
-func (m *Manager) List(ctx context.Context, host wire.HostID, limit int, after string) (api.Actions, error) {
-	at, id := int64(1<<62), ""
-	if after != "" {
-		stamp, rest, found := strings.Cut(after, ".")
-		n, err := strconv.ParseInt(stamp, 10, 64)
-		if err != nil || !found {
-			return api.Actions{}, httpapi.Errorf(http.StatusBadRequest, "continue: not from a page of this list")
-		}
-		at, id = n, rest
-	}
-	rows, err := m.cfg.DB.Read().QueryContext(ctx, `SELECT doc FROM action WHERE host = $1 AND (requested < $2 OR requested = $2 AND id < $3)
-		ORDER BY requested DESC, id DESC LIMIT $4`, string(host), at, id, limit+1)
-	if err != nil {
-		return api.Actions{}, fmt.Errorf("list actions: %w", err)
-	}
-	all, err := scan(rows)
-	if err != nil {
-		return api.Actions{}, fmt.Errorf("list actions: %w", err)
-	}
-	page := api.Actions{Items: all}
-	if len(all) > limit {
-		page.Items = all[:limit]
-		last := page.Items[limit-1]
-		page.Continue = fmt.Sprintf("%d.%s", last.Requested.UnixMicro(), last.ID)
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for i := range page.Items {
-		if o := m.open[page.Items[i].ID]; o != nil {
-			page.Items[i] = o.action // newer, without a ticket
-		}
-	}
-	return page, nil
 }
 
 // trim forgets what ended long ago, and what is too many.
