@@ -49,9 +49,33 @@ func (c *Client) Action(ctx context.Context, host wire.HostID, id string, since 
 	return out, err
 }
 
-// Actions returns the newest actions of a host, at most limit.
-func (c *Client) Actions(ctx context.Context, host wire.HostID, limit int) ([]api.Action, error) {
+// ActionByID returns an action of any host.
+func (c *Client) ActionByID(ctx context.Context, id string) (api.Action, error) {
+	var out api.Action
+	err := c.call(ctx, http.MethodGet, "/api/v1/actions/"+url.PathEscape(id), nil, nil, &out)
+	return out, err
+}
+
+// ActionFilter selects actions. Zero fields select everything.
+type ActionFilter struct {
+	Host  wire.HostID
+	VM    string // by its id, or the name that it had then
+	State string // as of an action, or "open"
+	Limit int    // of the newest; 0: 100, at most 1,000
+}
+
+// Actions returns the newest actions that a filter selects, newest first.
+func (c *Client) Actions(ctx context.Context, f ActionFilter) ([]api.Action, error) {
+	q := make(url.Values)
+	for k, v := range map[string]string{"host": string(f.Host), "vm": f.VM, "state": f.State} {
+		if v != "" {
+			q.Set(k, v)
+		}
+	}
+	if f.Limit > 0 {
+		q.Set("limit", strconv.Itoa(f.Limit))
+	}
 	var out api.Actions
-	err := c.call(ctx, http.MethodGet, actionsPath(host), url.Values{"limit": {strconv.Itoa(limit)}}, nil, &out)
+	err := c.call(ctx, http.MethodGet, "/api/v1/actions", q, nil, &out)
 	return out.Items, err
 }

@@ -13,13 +13,16 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/openpf9/openpf9/internal/api"
+	"github.com/openpf9/openpf9/internal/netcause"
 	"github.com/openpf9/openpf9/internal/wire"
 	"github.com/openpf9/openpf9/plugin/inventory"
 )
@@ -76,15 +79,12 @@ type Error struct {
 	Message string
 }
 
-// Error returns the deployment unit's words.
+// Error returns the deployment unit's words, which say what is wrong.
 func (e *Error) Error() string {
-	switch e.Status {
-	case http.StatusUnauthorized:
+	if e.Status == http.StatusUnauthorized {
 		return e.Message + " (is the context's token right? see pf9ctl context)"
-	case 0:
-		return e.Message
 	}
-	return fmt.Sprintf("%s (status %d)", e.Message, e.Status)
+	return e.Message
 }
 
 // call sends in, if not nil, and decodes the answer into out, if not nil.
@@ -136,15 +136,22 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	var begun atomic.Bool
+	req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { begun.Store(true) }, // right before the request is written to it
+	}))
 	resp, err := c.http.Do(req)
-	if err != nil {
+	switch {
+	case err != nil && !begun.Load():
+		return nil, unsentError{explain(c.base.Host, err)}
+	case err != nil:
 		return nil, explain(c.base.Host, err)
 	}
 	if resp.StatusCode/100 == 2 {
 		return resp, nil
 	}
 	defer func() { _ = resp.Body.Close() }()
-	e := &Error{Status: resp.StatusCode, Message: resp.Status}
+	e := &Error{Status: resp.StatusCode, Message: c.base.Host + " answers " + resp.Status}
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, 8<<10)) // the status says it too
 	var problem struct{ Message string }
 	if json.Unmarshal(text, &problem) == nil && problem.Message != "" {
@@ -153,21 +160,33 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 	return nil, e
 }
 
-// explain adds a remedy to the network's common errors.
+// unsentError is of a request that was not sent.
+type unsentError struct{ error }
+
+// Unwrap returns the error itself.
+func (e unsentError) Unwrap() error { return e.error }
+
+// Unsent says whether the deployment unit cannot have got the request whose error
+// it is.
+func Unsent(err error) bool {
+	_, ok := errors.AsType[unsentError](err)
+	return ok
+}
+
+// explain puts the network's errors in words, with a remedy for the common ones.
 func explain(host string, err error) error {
-	if u, ok := errors.AsType[*url.Error](err); ok {
-		err = u.Err
-	}
-	var remedy string
 	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
 	_, name := errors.AsType[x509.HostnameError](err)
+	remedy := ""
 	switch {
+	case errors.Is(err, context.Canceled):
+		return err // by who asks
 	case unknown:
 		remedy = "; give the deployment unit's authority with --ca-file (it is at /api/v1/ca, and ca.pem in its state directory)"
 	case name:
 		remedy = "; the address must be one of the names in the deployment unit's certificate (fqdn and names in its configuration)"
 	}
-	return fmt.Errorf("call %s: %w%s", host, err, remedy)
+	return fmt.Errorf("the deployment unit at %s cannot be reached (%s)%s", host, netcause.Words(err), remedy)
 }
 
 // Filter selects resources. Zero fields select everything.

@@ -1,6 +1,7 @@
 package ctl
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/openpf9/openpf9/internal/api"
 	"github.com/openpf9/openpf9/internal/client"
@@ -90,14 +92,11 @@ func (a *app) act(cmd *cobra.Command, f *acting, name, words string, q api.Actio
 	}
 	q.TimeoutSeconds = int64(f.timeout.Seconds())
 	return a.with(func(c *client.Client) error {
-		vm, err := findVM(cmd.Context(), c, name, f.host)
+		vm, err := a.target(cmd.Context(), c, name, f.host)
 		if err != nil {
 			return err
 		}
 		q.Target = vm.Key
-		if vm.Name == "" {
-			vm.Name = vm.ID
-		}
 		act, err := a.begin(cmd.Context(), c, vm, q)
 		if err != nil {
 			return err
@@ -107,8 +106,18 @@ func (a *app) act(cmd *cobra.Command, f *acting, name, words string, q api.Actio
 				return err
 			}
 		}
-		return a.report(vm.Name, words, act)
+		return a.report(vm, words, act)
 	})
+}
+
+// target is findVM for what something is to be done to. It has a name.
+func (a *app) target(ctx context.Context, c *client.Client, name, host string) (api.Resource, error) {
+	vm, err := findVM(ctx, c, name, host)
+	if err != nil && ctx.Err() != nil {
+		return vm, errors.New("interrupted, nothing was done")
+	}
+	vm.Name = cmp.Or(vm.Name, vm.ID)
+	return vm, err
 }
 
 const (
@@ -135,15 +144,24 @@ func again(ctx context.Context, call func() error) error {
 
 // begin asks for the action, once, however often it must try.
 func (a *app) begin(ctx context.Context, c *client.Client, vm api.Resource, q api.ActionRequest) (act api.Action, err error) {
-	key := rand.Text()
+	key, sent := rand.Text(), false
 	err = again(ctx, func() error {
 		act, err = c.Act(ctx, vm.Host, key, q, 0)
+		sent = sent || !client.Unsent(err)
 		return err
 	})
-	if _, answered := errors.AsType[*client.Error](err); err != nil && !answered {
-		return act, unknownError{fmt.Errorf("%s: nobody knows whether %s was begun; see pf9ctl action list --host %s: %w", vm.Name, q.Action, vm.Host, plain(ctx, err))}
+	refusal, answered := errors.AsType[*client.Error](err)
+	switch {
+	case err == nil:
+		return act, nil
+	case answered && refusal.Status < http.StatusInternalServerError:
+		return act, fmt.Errorf("%s: %s refused: %w", vm.Name, q.Action, err)
+	case answered:
+		return act, fmt.Errorf("%s: %s failed: %w", vm.Name, q.Action, err)
+	case !sent:
+		return act, fmt.Errorf("%s: %s failed: %w, nothing was done", vm.Name, q.Action, plain(ctx, err))
 	}
-	return act, err
+	return act, unknownError{fmt.Errorf("%s: nobody knows whether %s was begun; look with pf9ctl action list --vm %s: %w", vm.Name, q.Action, word(vm.ID), plain(ctx, err))}
 }
 
 // await follows the action to its end, with its progress on a terminal.
@@ -164,7 +182,7 @@ func (a *app) await(ctx context.Context, c *client.Client, vm api.Resource, act 
 		})
 		if err != nil {
 			p.clear()
-			return act, unknownError{fmt.Errorf("%s: %s goes on without us; see pf9ctl action show %s --host %s: %w", vm.Name, act.Action, act.ID, act.Host, plain(ctx, err))}
+			return act, unknownError{fmt.Errorf("%s: %s goes on without us; see pf9ctl action show %s: %w", vm.Name, act.Action, act.ID, plain(ctx, err))}
 		}
 	}
 	return act, nil
@@ -180,29 +198,48 @@ func plain(ctx context.Context, err error) error {
 }
 
 // report prints what came of an action. Of a failure it is the error, too.
-func (a *app) report(name, words string, act api.Action) error {
-	if a.output == "json" || a.output == "yaml" {
+func (a *app) report(vm api.Resource, words string, act api.Action) error {
+	machine := a.output == "json" || a.output == "yaml"
+	if machine {
 		if err := a.print(act, table{}); err != nil {
 			return err
 		}
 	}
 	switch {
 	case !act.Done():
-		words = fmt.Sprintf("%s is under way: action %s on host %s", act.Action, act.ID, act.Host)
+		words = fmt.Sprintf("%s is under way; see pf9ctl action show %s", act.Action, act.ID)
+	case act.State != wire.ActionSucceeded && act.Uncertain:
+		return unknownError{fmt.Errorf("%s: %s %s: %s; look again with %s", vm.Name, act.Action, act.State, act.Reason, lookAgain(vm, act.Action))}
 	case act.State != wire.ActionSucceeded:
-		err := fmt.Errorf("%s: %s %s: %s", name, act.Action, act.State, act.Reason)
-		if act.Uncertain {
-			return unknownError{err}
-		}
-		return err
-	case act.Reason != "":
+		return fmt.Errorf("%s: %s %s: %s", vm.Name, act.Action, act.State, act.Reason)
+	case act.Result != nil && act.Result.Unchanged:
 		words = act.Reason
+	case act.Reason != "":
+		words = fmt.Sprintf("%s (%s)", words, act.Reason)
 	}
-	if a.output == "json" || a.output == "yaml" {
+	if machine {
 		return nil
 	}
-	_, err := fmt.Fprintf(a.out, "%s: %s\n", kindtable.Clean(name), kindtable.Clean(words))
+	_, err := fmt.Fprintf(a.out, "%s: %s\n", kindtable.Clean(vm.Name), kindtable.Clean(words))
 	return err
+}
+
+// lookAgain is the command that shows whether an action was done.
+func lookAgain(vm api.Resource, action string) string {
+	if strings.HasPrefix(action, "snapshot-") {
+		return "pf9ctl vm snapshot list " + word(vm.ID)
+	}
+	return "pf9ctl vm list --name " + word(vm.Name)
+}
+
+// word is a word of a shell's command line.
+func word(s string) string {
+	if strings.ContainsFunc(s, func(r rune) bool {
+		return !strings.ContainsRune("-_./:", r) && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+	}) {
+		return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	}
+	return s
 }
 
 // progress is a line on a terminal that is written over and over.
@@ -257,63 +294,4 @@ func (a *app) completeVM(cmd *cobra.Command, args []string, begun string) ([]str
 		return err
 	})
 	return names, cobra.ShellCompDirectiveNoFileComp
-}
-
-// actionCommand shows what was asked of hosts.
-func (a *app) actionCommand() *cobra.Command {
-	var host string
-	var limit int
-	ofHost := func(c *cobra.Command) *cobra.Command {
-		c.Flags().StringVar(&host, "host", "", "the host or gateway, by id or name")
-		_ = c.RegisterFlagCompletionFunc("host", a.completeHost) // the flag exists
-		return c
-	}
-	with := func(cmd *cobra.Command, f func(*client.Client, api.Host) error) error {
-		if host == "" {
-			return usagef("%s: --host is missing", cmd.CommandPath())
-		}
-		return a.with(func(c *client.Client) error {
-			h, err := c.Find(cmd.Context(), host)
-			if err != nil {
-				return err
-			}
-			return f(c, h)
-		})
-	}
-	list := ofHost(&cobra.Command{Use: "list --host HOST", Short: "List what a host was asked to do, newest first", Args: exactly(), RunE: func(cmd *cobra.Command, _ []string) error {
-		return with(cmd, func(c *client.Client, h api.Host) error {
-			all, err := c.Actions(cmd.Context(), h.ID, limit)
-			if err != nil {
-				return err
-			}
-			return a.print(all, actionTable(all))
-		})
-	}})
-	list.Flags().IntVar(&limit, "limit", 100, "at most so many, 1 to 1000")
-	show := ofHost(&cobra.Command{Use: "show ID --host HOST", Short: "Show an action", Args: exactly("ID"), RunE: func(cmd *cobra.Command, args []string) error {
-		return with(cmd, func(c *client.Client, h api.Host) error {
-			act, err := c.Action(cmd.Context(), h.ID, args[0], 0, 0)
-			if err != nil {
-				return err
-			}
-			return a.print(act, actionTable([]api.Action{act}))
-		})
-	}})
-	return group("action", "What was done to VMs", list, show)
-}
-
-func actionTable(all []api.Action) table {
-	t := table{head: []string{"ID", "ACTION", "TARGET", "STATE", "PROGRESS", "REQUESTED", "BY", "REASON", "ENDED"}, wide: 8}
-	for _, x := range all {
-		ended := ""
-		if !x.Ended.IsZero() {
-			ended = x.Ended.Local().Format(time.DateTime)
-		}
-		state := x.State
-		if x.Uncertain {
-			state += " (uncertain)"
-		}
-		t.add(x.ID, x.Action, x.Target.ID, state, fmt.Sprintf("%d %%", x.Progress), x.Requested.Local().Format(time.DateTime), x.RequestedBy, x.Reason, ended)
-	}
-	return t
 }

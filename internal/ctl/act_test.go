@@ -26,6 +26,8 @@ type actingUnit struct {
 	asked []api.ActionRequest
 	lose  int          // answers to requests
 	steps []api.Action // what is said, one after the other
+	// listed is the query of the last list.
+	listed string
 }
 
 func vmOn(host wire.HostID, hostname, id, name, snapshots string) api.Resource {
@@ -56,13 +58,16 @@ func (u *actingUnit) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		if q := u.asked[len(u.asked)-1]; q.Target.ID == "away" {
 			w.WriteHeader(http.StatusServiceUnavailable)
-			answer = map[string]string{"message": "host gw1 is disconnected, nothing was done"}
+			answer = map[string]string{"message": "host gw1 is disconnected (the tunnel broke), nothing was done"}
 			break
 		}
 		w.WriteHeader(http.StatusAccepted)
 		answer = u.keys[key]
-	case r.URL.Path == path+"/actions":
+	case r.URL.Path == "/api/v1/actions":
+		u.listed = r.URL.RawQuery
 		answer = api.Actions{Items: u.steps}
+	case r.URL.Path == "/api/v1/actions/action-1":
+		answer = u.steps[0]
 	case r.URL.Path == path+"/actions/action-1":
 		next := u.steps[0]
 		if len(u.steps) > 1 {
@@ -100,8 +105,14 @@ func TestActingCommands(t *testing.T) {
 		return api.Action{State: state, Reason: reason, Uncertain: uncertain, Revision: 3}
 	}
 	good := end(wire.ActionSucceeded, "", false)
+	unchanged := end(wire.ActionSucceeded, "already on", false)
+	unchanged.Result = &wire.ActionResult{Unchanged: true}
 	ticket := good
 	ticket.Result = &wire.ActionResult{Console: &wire.ConsoleTicket{URL: "wss://esx1/ticket/x\x1b", Fingerprint: "AA:BB"}}
+	known := api.Action{
+		ID: "action-1", Host: gatewayID, Hostname: "gw1", Name: "web", Target: plugin.Key{Kind: "compute.vm", ID: "vm-1"}, Action: wire.ActionReset,
+		State: wire.ActionFailed, Uncertain: true, Reason: "it may have been done", RequestedBy: "ops", Progress: 40,
+	}
 	tests := []struct {
 		name, line string
 		steps      []api.Action
@@ -112,18 +123,20 @@ func TestActingCommands(t *testing.T) {
 	}{
 		{"start", "vm start db", []api.Action{running, good}, 0, 0, "db: started\n", "", `"action":"power-on","target":{"kind":"compute.vm","id":"vm-3"}`},
 		{"start by id", "vm start vm-1 --timeout 2m", []api.Action{good}, 0, 0, "web: started\n", "", `"timeout_seconds":120`},
-		{"already on", "vm start db", []api.Action{end(wire.ActionSucceeded, "already on", false)}, 0, 0, "db: already on\n", "", "power-on"},
+		{"already on", "vm start db", []api.Action{unchanged}, 0, 0, "db: already on\n", "", "power-on"},
+		{"started, and noted", "vm start db", []api.Action{end(wire.ActionSucceeded, "lists do not show it yet", false)}, 0, 0, "db: started (lists do not show it yet)\n", "", "power-on"},
 		{"lost answers", "vm start db", []api.Action{good}, 2, 0, "db: started\n", "", "power-on"},
 		{"stop", "vm stop db", []api.Action{good}, 0, 0, "db: stopped", "", "shutdown"},
 		{"stop by force", "vm stop db --force", []api.Action{good}, 0, 0, "db: powered off", "", "power-off"},
 		{"restart", "vm restart db", []api.Action{good}, 0, 0, "asked to reboot", "", "reboot"},
 		{"restart by force", "vm restart db --force", []api.Action{good}, 0, 0, "db: reset", "", "reset"},
 		{"suspend as JSON", "vm suspend db -o json", []api.Action{good}, 0, 0, `"state": "succeeded"`, "", "suspend"},
-		{"not waited for", "vm start db --no-wait", nil, 0, 0, "power-on is under way: action action-1 on host " + string(gatewayID), "", "power-on"},
+		{"not waited for", "vm start db --no-wait", nil, 0, 0, "db: power-on is under way; see pf9ctl action show action-1\n", "", "power-on"},
 		{"refused", "vm stop db", []api.Action{end(wire.ActionRefused, "VMware Tools do not run", false)}, 0, 1, "", "db: shutdown refused: VMware Tools do not run", "shutdown"},
 		{"failed as JSON", "vm stop db -o json", []api.Action{end(wire.ActionFailed, "no host", false)}, 0, 1, `"state": "failed"`, "no host", "shutdown"},
-		{"uncertain", "vm stop db", []api.Action{end(wire.ActionFailed, "look at it", true)}, 0, 3, "", "look at it", "shutdown"},
-		{"disconnected", "vm start away", nil, 0, 1, "", "disconnected, nothing was done", "power-on"},
+		{"uncertain", "vm stop db", []api.Action{end(wire.ActionFailed, "it may have been done", true)}, 0, 3, "", "db: shutdown failed: it may have been done; look again with pf9ctl vm list --name db\n", "shutdown"},
+		{"uncertain snapshot", "vm snapshot create db x", []api.Action{end(wire.ActionFailed, "it may have been done", true)}, 0, 3, "", "look again with pf9ctl vm snapshot list vm-3\n", "snapshot-create"},
+		{"disconnected", "vm start away", nil, 0, 1, "", "pf9ctl: away: power-on failed: host gw1 is disconnected (the tunnel broke), nothing was done\n", "power-on"},
 		{"ambiguous", "vm start web", nil, 0, 2, "", "2 VMs have the id or name \"web\": give the id, or --host: vm-1 on gw1 (running), vm-2 on gw2", ""},
 		{"of one host", "vm start web --host gw1", []api.Action{good}, 0, 0, "web: started", "", `"id":"vm-1"`},
 		{"unknown", "vm start nobody", nil, 0, 1, "", "no VM has the id or name", ""},
@@ -138,8 +151,13 @@ func TestActingCommands(t *testing.T) {
 		{"revert", "vm snapshot revert db snapshot-7", []api.Action{good}, 0, 0, "taken back to snapshot snapshot-7", "", "snapshot-revert"},
 		{"console", "vm console db", []api.Action{ticket}, 0, 0, "wss://esx1/ticket/x?\n", "AA:BB", "console"},
 		{"console lost", "vm console db", []api.Action{good}, 0, 1, "", "ask again", "console"},
-		{"actions", "action list --host gw1", []api.Action{running}, 0, 0, "running  40 %", "", ""},
-		{"actions of nobody", "action list", nil, 0, 2, "", "--host is missing", ""},
+		{"actions", "action list", []api.Action{known}, 0, 0, "gw1   web  reset   failed (uncertain)  ops  it may have been done\n", "", ""},
+		{"actions in full", "action list -o wide", []api.Action{known}, 0, 0, "40 %      -      vm-1\n", "", ""},
+		{"no actions as JSON", "action list --vm web -o json", []api.Action{}, 0, 0, "[]\n", "", ""},
+		{"actions in no state", "action list --state done", nil, 0, 2, "", "want succeeded, failed", ""},
+		{"too many actions", "action list --limit 1001", nil, 0, 2, "", "want 1 to 1000", ""},
+		{"an action", "action show action-1", []api.Action{known}, 0, 0, "vm         web (vm-1)\nstate      failed (uncertain)\n", "", ""},
+		{"an action by an older script", "action show action-1 --host gw1 -o json", []api.Action{known}, 0, 0, `"hostname": "gw1"`, "", ""},
 		{"completion of VMs", "__complete vm start d", nil, 0, 0, "db\n", "", ""},
 		{"completion of snapshots", "__complete vm snapshot revert db be", nil, 0, 0, "before\n", "", ""},
 	}
@@ -169,6 +187,55 @@ func TestActingCommands(t *testing.T) {
 	}
 }
 
+func TestActionsAreFiltered(t *testing.T) {
+	u := &actingUnit{keys: map[string]api.Action{}}
+	s := httptest.NewTLSServer(u)
+	defer s.Close()
+	ca, token := credentials(t, s)
+	var out, errs bytes.Buffer
+	args := strings.Fields("--config none --url " + s.URL + " --token-file " + token + " --ca-file " + ca + " action list --host gw1 --vm web --state open --limit 7")
+	if status := Main(t.Context(), "1.2.3", args, &out, &errs); status != 0 || u.listed != "host="+string(gatewayID)+"&limit=7&state=open&vm=web" {
+		t.Errorf("status %d, %s\n%s", status, u.listed, &errs)
+	}
+}
+
+// What cannot be sent was not done; what was sent may have been.
+func TestTheDeploymentUnitIsOutOfReach(t *testing.T) {
+	for name, test := range map[string]struct {
+		gone   bool
+		status int
+		errs   string
+	}{
+		"when it is to be asked":  {true, 1, "db: power-on failed: the deployment unit at HOST cannot be reached (connection refused), nothing was done\n"},
+		"when it has the request": {false, 3, "db: nobody knows whether power-on was begun; look with pf9ctl action list --vm vm-3: the deployment unit at HOST cannot be reached (connection refused)\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			u := &actingUnit{keys: map[string]api.Action{}}
+			var s *httptest.Server
+			s = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodGet {
+					if test.gone {
+						_ = s.Listener.Close()
+						w.Header().Set("Connection", "close")
+					}
+					u.ServeHTTP(w, r)
+					return
+				}
+				_ = s.Listener.Close()
+				panic(http.ErrAbortHandler)
+			}))
+			defer s.Close()
+			ca, token := credentials(t, s)
+			var out, errs bytes.Buffer
+			status := Main(t.Context(), "1.2.3", strings.Fields("--config none --url "+s.URL+" --token-file "+token+" --ca-file "+ca+" vm start vm-3"), &out, &errs)
+			if want := "pf9ctl: " + strings.ReplaceAll(test.errs, "HOST", s.Listener.Addr().String()); status != test.status || errs.String() != want {
+				t.Errorf("status %d, want %d\n got %s\nwant %s", status, test.status, &errs, want)
+			}
+		})
+	}
+}
+
 // Who interrupts the wait learns that the action goes on.
 func TestAnInterruptedWait(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
@@ -184,7 +251,7 @@ func TestAnInterruptedWait(t *testing.T) {
 	ca, token := credentials(t, s)
 	var out, errs bytes.Buffer
 	status := Main(ctx, "1.2.3", []string{"--config", filepath.Join(t.TempDir(), "none"), "--url", s.URL, "--token-file", token, "--ca-file", ca, "vm", "start", "db"}, &out, &errs)
-	if status != 3 || !strings.Contains(errs.String(), "power-on goes on without us; see pf9ctl action show action-1 --host "+string(gatewayID)) {
+	if status != 3 || !strings.Contains(errs.String(), "power-on goes on without us; see pf9ctl action show action-1: interrupted") {
 		t.Errorf("status %d\n%s\n%s", status, &out, &errs)
 	}
 }

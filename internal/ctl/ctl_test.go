@@ -116,7 +116,7 @@ func TestCommands(t *testing.T) {
 		{"completion of words", "__complete get stor", 0, "storage\n", ""},
 		{"nothing as JSON", "storage list -o json", 0, "[]\n", ""},
 		{"join token", "token create", 0, "pf9-hostagent enroll --du " + url + " --token -", ""},
-		{"refused", "certificate list", 1, "", "there is none (status 404)"},
+		{"refused", "certificate list", 1, "", "pf9ctl: there is none\n"},
 		{"foreign authority", "host list --context acme --ca-file " + token, 1, "", "holds no PEM certificate"},
 		{"wrong token", "host list --token-file " + ca, 1, "", "pf9ctl:"},
 		{"unknown host", "host show nobody", 1, "", `no host is called "nobody"`},

@@ -49,7 +49,7 @@ func (a *app) consoleCommand() *cobra.Command {
 	a.vmFlags(c, &f.host)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		return a.with(func(c *client.Client) error {
-			vm, err := findVM(cmd.Context(), c, args[0], f.host)
+			vm, err := a.target(cmd.Context(), c, args[0], f.host)
 			if err != nil {
 				return err
 			}
@@ -63,7 +63,7 @@ func (a *app) consoleCommand() *cobra.Command {
 			case act.State == wire.ActionSucceeded && (act.Result == nil || act.Result.Console == nil):
 				return fmt.Errorf("%s: the ticket was lost on the way; ask again", vm.Name)
 			case act.State != wire.ActionSucceeded || a.output == "json" || a.output == "yaml":
-				return a.report(vm.Name, "", act)
+				return a.report(vm, "", act)
 			}
 			t := act.Result.Console
 			fmt.Fprintf(a.errs, "Good once, until %s. Certificate: %s\n", t.Expires.Local().Format(time.TimeOnly), kindtable.Clean(t.Fingerprint))
