@@ -146,6 +146,17 @@ func (d *DU) refused(address string, host wire.HostID, what string, err error) {
 	d.record(context.Background(), api.AuditEntry{Actor: actor, Action: action, Object: object, Remote: address}, err)
 }
 
+// pairing hands pairings on to gateways.
+func (d *DU) pairing() pairing.Gateways {
+	return pairing.Gateways{Dial: d.tunnels.Dial, Hostname: func(id wire.HostID) string {
+		h, err := d.resmgr.Host(id)
+		if err != nil {
+			return "" // the refusal of its name is enough
+		}
+		return h.Hostname
+	}}
+}
+
 // record writes an audit entry with the outcome that the error stands for.
 func (d *DU) record(ctx context.Context, e api.AuditEntry, err error) {
 	e.Outcome = audit.Done
@@ -190,7 +201,7 @@ func (d *DU) renewal() http.Handler {
 // routes is the table of the whole API.
 func (d *DU) routes() []httpapi.Route {
 	return slices.Concat(
-		d.resmgr.Routes(), d.resmgr.CompatRoutes(), d.actions.Routes(), pairing.Gateways{Dial: d.tunnels.Dial}.Routes(),
+		d.resmgr.Routes(), d.resmgr.CompatRoutes(), d.actions.Routes(), d.pairing().Routes(),
 		d.certs.Routes(), d.tokens.Routes(), d.audit.Routes(),
 		[]httpapi.Route{
 			{

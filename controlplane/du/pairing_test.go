@@ -3,6 +3,7 @@ package du
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/openpf9/openpf9/internal/api"
@@ -63,7 +64,7 @@ func TestAnAccountGoesThroughTheTunnel(t *testing.T) {
 		var log api.Audit
 		u.call("GET", "/api/v1/audit", nil, &log)
 		for _, e := range log.Entries {
-			if e.Action == "pairing.pair" && e.Object == path {
+			if e.Action == "pairing.pair" && strings.HasPrefix(e.Object, "vCenter east at ") && strings.Contains(e.Object, " beside gateway ") && strings.Contains(e.Object, string(a.id)) {
 				return true
 			}
 		}

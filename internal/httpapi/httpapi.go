@@ -76,3 +76,13 @@ func CallerOf(ctx context.Context) Caller {
 	c, _ := ctx.Value(callerKey{}).(Caller)
 	return c
 }
+
+type objectKey struct{}
+
+// SetObject says in the audit what the request is about, for a route whose path
+// does not.
+func SetObject(ctx context.Context, object string) {
+	if o, ok := ctx.Value(objectKey{}).(*string); ok {
+		*o = object
+	}
+}

@@ -27,7 +27,7 @@ type Options struct {
 type Call struct {
 	Caller Caller
 	Action string // the route's Audit
-	Object string // the path
+	Object string // the path, or what SetObject says
 	Status int
 	Err    error // nil: done
 }
@@ -92,11 +92,11 @@ type handler struct {
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 	out := &recorder{ResponseWriter: w}
-	caller := Caller{Name: "anonymous", Remote: remoteOf(r)}
+	caller, object := Caller{Name: "anonymous", Remote: remoteOf(r)}, r.URL.Path
 	err := h.admit(r, &caller)
 	refused := err != nil
 	if err == nil {
-		r = r.WithContext(WithCaller(r.Context(), caller))
+		r = r.WithContext(context.WithValue(WithCaller(r.Context(), caller), objectKey{}, &object))
 		err = h.do(out, r)
 	}
 	if err != nil {
@@ -112,7 +112,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if action == "" {
 			action = "api.refused"
 		}
-		h.options.Audit(r.Context(), Call{Caller: caller, Action: action, Object: r.URL.Path, Status: out.status, Err: err})
+		h.options.Audit(r.Context(), Call{Caller: caller, Action: action, Object: object, Status: out.status, Err: err})
 	}
 	h.options.Log.Debug("request", "method", r.Method, "path", r.URL.Path, "status", out.status, "caller", caller.Name, "took", time.Since(began))
 }

@@ -1,22 +1,24 @@
 // Package pairing hands pairings with vCenters on to gateways. It reads nothing of
 // them: the account is sealed to the gateway by who asks, and the gateway takes
 // it only from who has a code that was made on it. It keeps nothing; the audit
-// says who asked for which gateway, and how it ended.
+// says who asked for which gateway, where the vCenter is, and how it ended.
 package pairing
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/openpf9/openpf9/internal/httpapi"
+	"github.com/openpf9/openpf9/internal/netcause"
 	"github.com/openpf9/openpf9/internal/wire"
 )
 
@@ -29,6 +31,8 @@ const (
 type Gateways struct {
 	// Dial reaches a service of a connected host.
 	Dial func(ctx context.Context, host wire.HostID, service string) (net.Conn, error)
+	// Hostname is what people call a host; empty, or nil: nobody knows.
+	Hostname func(wire.HostID) string
 }
 
 // Routes are the package's part of the API.
@@ -38,7 +42,7 @@ func (g Gateways) Routes() []httpapi.Route {
 			Pattern: "GET /api/v1/hosts/{host}/pairing", Access: httpapi.Operator, Summary: "The key to seal an account for a vCenter to, while the gateway takes one.",
 			Response: wire.PairingKey{}, Do: func(w http.ResponseWriter, r *http.Request) error {
 				var key wire.PairingKey
-				return g.pass(w, r, http.MethodGet, "/v1/key", nil, &key)
+				return g.pass(w, r, http.MethodGet, "/v1/key", nil, &key, nil)
 			},
 		},
 		{
@@ -48,8 +52,9 @@ func (g Gateways) Routes() []httpapi.Route {
 				if err := httpapi.ReadJSON(r, &in); err != nil {
 					return err
 				}
+				httpapi.SetObject(r.Context(), fmt.Sprintf("%.255s beside %s", in.Address, g.gateway(r)))
 				var cert wire.PairingCertificate
-				return g.pass(w, r, http.MethodPost, "/v1/look", in, &cert)
+				return g.pass(w, r, http.MethodPost, "/v1/look", in, &cert, nil)
 			},
 		},
 		{
@@ -59,16 +64,46 @@ func (g Gateways) Routes() []httpapi.Route {
 				if err := httpapi.ReadJSON(r, &in); err != nil {
 					return err
 				}
+				httpapi.SetObject(r.Context(), "a vCenter beside "+g.gateway(r)) // the gateway's refusal names it
 				var res wire.PairingResult
-				return g.pass(w, r, http.MethodPost, "/v1/pair", in, &res)
+				var now made
+				return g.pass(w, r, http.MethodPost, "/v1/pair", in, &res, func(answer []byte) {
+					_ = json.Unmarshal(answer, &now) // an older gateway says less
+					httpapi.SetObject(r.Context(), fmt.Sprintf("%s beside %s", &now, g.gateway(r)))
+				})
 			},
 		},
 	}
 }
 
+// made is what the audit wants to know of a pairing.
+type made struct {
+	As       string `json:"as"`
+	Name     string `json:"name"`
+	Instance string `json:"instance"`
+	Now      struct {
+		Address string `json:"address"`
+	} `json:"now"`
+}
+
+func (m *made) String() string {
+	return fmt.Sprintf("vCenter %.64s at %.255s, %.128s, instance %.64s", m.As, cmp.Or(m.Now.Address, "an address that it does not say"), m.Name, m.Instance)
+}
+
+// gateway names the gateway of the path.
+func (g Gateways) gateway(r *http.Request) string {
+	id := r.PathValue("host")
+	if g.Hostname != nil {
+		if name := g.Hostname(wire.HostID(id)); name != "" {
+			return fmt.Sprintf("gateway %s (%s)", name, id)
+		}
+	}
+	return "gateway " + id
+}
+
 // pass asks the gateway of the path and answers with what it says, no more than
-// out has.
-func (g Gateways) pass(w http.ResponseWriter, r *http.Request, method, path string, in, out any) error {
+// out has. done, if not nil, gets what it says of a success.
+func (g Gateways) pass(w http.ResponseWriter, r *http.Request, method, path string, in, out any, done func([]byte)) error {
 	ctx, cancel := context.WithTimeout(r.Context(), callLimit)
 	defer cancel()
 	var body io.Reader = http.NoBody
@@ -92,31 +127,38 @@ func (g Gateways) pass(w http.ResponseWriter, r *http.Request, method, path stri
 		return unreached(host, err)
 	}
 	defer func() { _ = res.Body.Close() }()
-	answer := json.NewDecoder(io.LimitReader(res.Body, maxAnswer))
-	if res.StatusCode/100 != 2 {
+	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err == nil && res.StatusCode/100 != 2 {
 		return refusal(res.StatusCode, answer)
 	}
-	if err := answer.Decode(out); err != nil {
+	if err == nil {
+		err = json.Unmarshal(answer, out)
+	}
+	if err != nil {
 		return &httpapi.Error{Status: http.StatusBadGateway, Message: "the gateway's answer cannot be read", Err: err}
+	}
+	if done != nil {
+		done(answer)
 	}
 	return httpapi.WriteJSON(w, http.StatusOK, out)
 }
 
 // unreached says that a gateway does not answer.
 func unreached(host wire.HostID, err error) error {
-	if inner, ok := errors.AsType[*url.Error](err); ok {
-		err = inner.Err
+	words := netcause.Words(err)
+	if errors.Is(err, fs.ErrNotExist) {
+		words = "it is not connected"
 	}
 	return &httpapi.Error{
 		Status: http.StatusServiceUnavailable, Err: err,
-		Message: fmt.Sprintf("host %s cannot be asked to pair: it is not connected, no gateway, or an older one (%v)", host, err),
+		Message: fmt.Sprintf("host %s cannot be asked to pair (%s): is it a gateway, connected and not too old? pf9ctl host show says how it is", host, words),
 	}
 }
 
 // refusal passes on what the gateway says, as the caller's mistake where it is one.
-func refusal(status int, answer *json.Decoder) error {
+func refusal(status int, answer []byte) error {
 	var problem struct{ Message string }
-	if answer.Decode(&problem) != nil || problem.Message == "" {
+	if json.Unmarshal(answer, &problem) != nil || problem.Message == "" {
 		problem.Message = fmt.Sprintf("it answers with status %d", status)
 	}
 	if status < 400 || status >= 500 || status == http.StatusUnauthorized {

@@ -53,10 +53,19 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			httpapi.WriteError(w, httpapi.Errorf(http.StatusForbidden, "%v", err))
 			return
 		}
-		_ = httpapi.WriteJSON(w, http.StatusOK, wire.PairingResult{As: "east", Missing: []wire.MissingPrivilege{}})
+		_ = httpapi.WriteJSON(w, http.StatusOK, map[string]any{
+			"as": "east", "name": "VMware vCenter Server 8.0.3", "instance": "4f2b", "missing": []any{}, "now": map[string]any{"address": "https://vc.example", "user": "gw@local"},
+		})
 	default:
 		http.NotFound(w, r)
 	}
+}
+
+func hostname(h wire.HostID) string {
+	if h == host {
+		return "gw1"
+	}
+	return ""
 }
 
 // unit is the deployment unit's API, as somebody of an access calls it.
@@ -70,7 +79,7 @@ func newUnit(t *testing.T, g http.Handler, access httpapi.Access) *unit {
 	far := httptest.NewServer(g)
 	t.Cleanup(far.Close)
 	u := &unit{}
-	gateways := pairing.Gateways{Dial: func(ctx context.Context, h wire.HostID, service string) (net.Conn, error) {
+	gateways := pairing.Gateways{Hostname: hostname, Dial: func(ctx context.Context, h wire.HostID, service string) (net.Conn, error) {
 		if h != host || service != wire.ServicePairing {
 			return nil, fmt.Errorf("host %s is not connected: %w", h, fs.ErrNotExist)
 		}
@@ -134,7 +143,8 @@ func TestTheAccountGoesThroughUnread(t *testing.T) {
 	if !bytes.Equal(g.opened, secret) || bytes.Contains(g.raw, []byte("horse")) {
 		t.Errorf("the gateway read %q, and through the deployment unit went %q", g.opened, g.raw)
 	}
-	want := []string{"joe pairing.look " + base + "/look 200 <nil>", "joe pairing.pair " + base + " 200 <nil>"}
+	beside := " beside gateway gw1 (" + string(host) + ") 200 <nil>"
+	want := []string{"joe pairing.look vc.example" + beside, "joe pairing.pair vCenter east at https://vc.example, VMware vCenter Server 8.0.3, instance 4f2b" + beside}
 	if d := cmp.Diff(want, u.calls); d != "" {
 		t.Error(d)
 	}
@@ -152,12 +162,13 @@ func TestRefusalsArePassedOn(t *testing.T) {
 		body       any
 		status     int
 		says       string
+		audit      string
 		middleware func(http.Handler) http.Handler
 	}{
 		"not for readers":      {access: httpapi.Reader, path: base, body: wire.SealedPairing{}, status: http.StatusForbidden, says: "needs the level operator"},
-		"the gateway's":        {path: base, body: wire.SealedPairing{Sealed: []byte("x")}, status: http.StatusForbidden, says: "the gateway: this was not sealed"},
-		"what it met":          {path: base + "/look", body: wire.PairingLook{Address: "other"}, status: http.StatusBadGateway, says: "certificate of other"},
-		"another host":         {path: "/api/v1/hosts/x/pairing", body: wire.SealedPairing{}, status: http.StatusServiceUnavailable, says: "host x is not connected"},
+		"the gateway's":        {path: base, body: wire.SealedPairing{Sealed: []byte("x")}, status: http.StatusForbidden, says: "the gateway: this was not sealed", audit: "joe pairing.pair a vCenter beside gateway gw1 ("},
+		"what it met":          {path: base + "/look", body: wire.PairingLook{Address: "other"}, status: http.StatusBadGateway, says: "certificate of other", audit: "joe pairing.look other beside gateway gw1 ("},
+		"another host":         {path: "/api/v1/hosts/x/pairing", body: wire.SealedPairing{}, status: http.StatusServiceUnavailable, says: "host x cannot be asked to pair (it is not connected)"},
 		"a key that it lacks":  {path: base, body: map[string]string{"password": "hush"}, status: http.StatusBadRequest, says: "unknown field"},
 		"an answer that is no": {path: base + "/look", body: wire.PairingLook{}, status: http.StatusBadGateway, says: "cannot be read", middleware: garbled},
 	} {
@@ -173,7 +184,7 @@ func TestRefusalsArePassedOn(t *testing.T) {
 			if status, message := u.call(t, "POST", test.path, test.body, nil); status != test.status || !strings.Contains(message, test.says) {
 				t.Errorf("status %d, %q, want %d with %q", status, message, test.status, test.says)
 			}
-			if len(u.calls) != 1 || strings.Contains(u.calls[0], "hush") {
+			if len(u.calls) != 1 || strings.Contains(u.calls[0], "hush") || test.audit != "" && !strings.Contains(u.calls[0], test.audit) {
 				t.Errorf("the audit has %q", u.calls)
 			}
 		})
