@@ -92,6 +92,7 @@ func (m *machine) startDaemon(t *testing.T) {
 			})
 		},
 	})
+	routes = append(routes, controlRoutes()...)
 	s := &httptest.Server{Listener: l, Config: &http.Server{Handler: httpapi.New(routes, httpapi.Options{
 		Log: slog.New(slog.DiscardHandler), Authenticate: func(*http.Request) (httpapi.Caller, error) { return httpapi.Caller{Access: httpapi.Operator}, nil },
 	})}}

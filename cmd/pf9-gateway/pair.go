@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -133,32 +132,6 @@ func (a *appliance) unpairCommand(ctx context.Context, c *cli.Call) error {
 	}
 	_, err = fmt.Fprintf(c.Out, "%s is forgotten, and so are its accounts.\n", names[0])
 	return err
-}
-
-// controlCommand shows or switches control of a vCenter.
-func controlCommand(ctx context.Context, c *cli.Call) error {
-	args, err := c.Parse(2, "NAME [open|read-only|off]", nil)
-	switch {
-	case err != nil:
-		return err
-	case len(args) == 0:
-		return c.Usage("which vCenter? pf9-gateway vcenters lists them")
-	case len(args) == 2:
-		if err := c.Post(ctx, "/v1/vcenters/"+url.PathEscape(args[0])+"/control/"+url.PathEscape(args[1])); err != nil {
-			return err
-		}
-	}
-	var list []status.VCenter
-	if err := c.Fetch(ctx, "/v1/vcenters", &list); err != nil {
-		return err
-	}
-	for _, v := range list {
-		if v.Name == args[0] {
-			_, err := fmt.Fprintln(c.Out, cmp.Or(v.Control, "none: control is not delegated; pf9-gateway pair "+args[0]+" --control delegates it"))
-			return err
-		}
-	}
-	return fmt.Errorf("there is no vCenter %q; pf9-gateway vcenters lists them", args[0])
 }
 
 // codeCommand makes a pairing code.

@@ -1,0 +1,71 @@
+package gateway
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/openpf9/openpf9/gateway/firstboot/status"
+	"github.com/openpf9/openpf9/internal/httpapi"
+)
+
+// switches asks a gateway's API for a vCenter's control.
+func switches(t *testing.T, s *sites, method, path string) (now status.Control, code int, message string) {
+	t.Helper()
+	api := httpapi.New((&Gateway{sites: s}).controlRoutes(), httpapi.Options{
+		Authenticate: func(*http.Request) (httpapi.Caller, error) { return httpapi.Caller{Access: httpapi.Operator}, nil },
+	})
+	w := httptest.NewRecorder()
+	api.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, nil))
+	var problem struct{ Message string }
+	if err := errors.Join(json.Unmarshal(w.Body.Bytes(), &now), json.Unmarshal(w.Body.Bytes(), &problem)); err != nil {
+		t.Fatal(err)
+	}
+	return now, w.Code, problem.Message
+}
+
+func TestControlTellsWhatIsDelegated(t *testing.T) {
+	s, _ := lab(t, func(c *VCenter) { c.Clusters = []string{"DC0_C0"} })
+	now, code, _ := switches(t, s, "POST", "/v1/vcenters/lab/control/open")
+	if code != http.StatusOK || now.Mode != "open" || !slices.Equal(now.Clusters, []string{"DC0_C0"}) || now.VMs != 1 || now.Problem != "" || now.Remedy != "" {
+		t.Errorf("open: status %d, %+v", code, now)
+	}
+	if now, _, _ := switches(t, s, "POST", "/v1/vcenters/lab/control/off"); now.Mode != "off" {
+		t.Errorf("off: %+v", now)
+	}
+	if now, _, _ := switches(t, s, "GET", "/v1/vcenters/lab/control"); now.Mode != "off" || now.VMs != 1 {
+		t.Errorf("shown: %+v", now)
+	}
+	if err := s.controllable(); err == nil || !strings.Contains(err.Error(), "pf9-gateway control lab open switches it back") {
+		t.Errorf("actions while it is off: %v", err)
+	}
+	for path, want := range map[string]int{"/v1/vcenters/lab/control/ajar": http.StatusBadRequest, "/v1/vcenters/none/control/open": http.StatusNotFound} {
+		if _, code, message := switches(t, s, "POST", path); code != want || message == "" {
+			t.Errorf("%s: status %d, %q", path, code, message)
+		}
+	}
+}
+
+func TestControlOfWhatIsNotThereTellsSo(t *testing.T) {
+	s, c := lab(t, func(c *VCenter) { c.Clusters = []string{"DC0_C0", "gold"} })
+	delegate := "pf9-gateway pair lab --url https://" + c.VCenters["lab"].URL.Host + " --control --clusters NAMES"
+	if now, _, _ := switches(t, s, "GET", "/v1/vcenters/lab/control"); now.Problem != "it has no cluster of the name gold" || now.Remedy != delegate || len(now.Clusters) != 1 {
+		t.Errorf("%+v", now)
+	}
+}
+
+func TestControlThatIsNotDelegatedCannotBeOpened(t *testing.T) {
+	s, c := lab(t, func(c *VCenter) { c.Control = false })
+	delegate := "pf9-gateway pair lab --url https://" + c.VCenters["lab"].URL.Host + " --control --clusters NAMES"
+	_, code, message := switches(t, s, "POST", "/v1/vcenters/lab/control/open")
+	if code != http.StatusConflict || !strings.Contains(message, "there is nothing to switch") || !strings.Contains(message, delegate) {
+		t.Errorf("open: status %d, %q", code, message)
+	}
+	if now, _, _ := switches(t, s, "GET", "/v1/vcenters/lab/control"); now.Mode != "" || now.Remedy != delegate {
+		t.Errorf("shown: %+v", now)
+	}
+}
