@@ -21,6 +21,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
+const actHelp = `The command waits for the end, which is when lists show what was done. The exit
+status is 0 when it was done, or was so already; 1 when it was refused or failed;
+3 when nobody knows what came of it, and the message says how to look again.`
+
 // acting holds the flags of commands that have something done to a VM.
 type acting struct {
 	host    string
@@ -33,7 +37,8 @@ func (a *app) actFlags(c *cobra.Command) *acting {
 	f := &acting{}
 	a.vmFlags(c, &f.host)
 	c.Flags().BoolVar(&f.noWait, "no-wait", false, "do not wait for the end")
-	c.Flags().DurationVar(&f.timeout, "timeout", 0, "how long it may take, 1h at most; as long as is usual if not given")
+	c.Flags().DurationVar(&f.timeout, "timeout", 0, "how long it may take, 1h at most; if not given 5m, 10m for a guest to shut down, 30m for snapshots")
+	c.Long = strings.TrimSpace(strings.TrimSuffix(cmp.Or(c.Long, c.Short), ".") + ".\n\n" + actHelp)
 	return f
 }
 
