@@ -209,10 +209,11 @@ func (s *sites) Contains(ref types.ManagedObjectReference) bool {
 func (s *sites) controllable() error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	var off []string
+	var off, none []string
 	for _, name := range slices.Sorted(maps.Keys(s.byName)) {
 		st := s.byName[name]
 		if st.acts == nil {
+			none = append(none, notDelegated(st))
 			continue
 		}
 		mode := st.broker.Mode()
@@ -221,10 +222,10 @@ func (s *sites) controllable() error {
 		}
 		off = append(off, switchedTo(name, mode))
 	}
-	if off != nil {
-		return errors.New(strings.Join(off, "; "))
+	if all := append(off, none...); all != nil {
+		return errors.New(strings.Join(all, "; "))
 	}
-	return errors.New("the customer has delegated no control: on the appliance, pf9-gateway pair NAME --url URL --control")
+	return errors.New("the gateway has no vCenter; on the appliance, pf9-gateway pair makes one known")
 }
 
 // close ends all sessions.

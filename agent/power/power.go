@@ -155,7 +155,7 @@ func (p *power) do(ctx context.Context, a *actions.Action) {
 	}
 	verb, err := v.verb(q.Action)
 	if err != nil {
-		a.Refuse(fmt.Sprintf("VM %s: %v", v.name, err))
+		a.Refuse(err.Error())
 		return
 	}
 	if err := a.Note(actions.Memo{Asked: time.Now().UTC()}); err != nil {

@@ -120,6 +120,10 @@ func TestSnapshots(t *testing.T) {
 	if o := do(wire.ActionSnapshotRemove, wire.ActionArguments{Snapshot: "two"}); o.State != wire.ActionRefused || !strings.Contains(o.Reason, `"one"`) {
 		t.Errorf("remove what was never there: %+v", o)
 	}
+	escaped := do(wire.ActionSnapshotCreate, wire.ActionArguments{Name: "a%2fb 100%25"}) // as vCenter keeps it
+	if o := do(wire.ActionSnapshotRevert, wire.ActionArguments{Snapshot: "a/b 100%"}); escaped.State != wire.ActionSucceeded || o.State != wire.ActionSucceeded {
+		t.Errorf("a name as lists show it: %+v, %+v", escaped, o)
+	}
 	s.setPower(0, off)
 	if o := do(wire.ActionSnapshotCreate, wire.ActionArguments{Name: "m", Memory: true}); o.State != wire.ActionRefused || !strings.Contains(o.Reason, "leave memory out") {
 		t.Errorf("memory of a VM that is off: %+v", o)

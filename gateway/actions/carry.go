@@ -115,7 +115,7 @@ func (j *job) prepare(ctx context.Context) (asked time.Time, done string, err er
 		return asked, "", err
 	}
 	if done, err = j.verb.ready(j); err != nil {
-		return asked, "", deniedf("VM %s: %v", j.vm.Name, err)
+		return asked, "", Denied(err.Error())
 	}
 	if done != "" {
 		return asked, done, nil

@@ -66,6 +66,9 @@ func snapshotMade(j *job) bool {
 	return found
 }
 
+// unescaped undoes what vCenter does to a name; lists show it so.
+var unescaped = strings.NewReplacer("%2f", "/", "%2F", "/", "%5c", `\`, "%5C", `\`, "%25", "%")
+
 // findSnapshot finds the snapshot that is meant, by id or else by name.
 func findSnapshot(j *job) (string, error) {
 	want := j.q.Arguments.Snapshot
@@ -83,11 +86,11 @@ func findSnapshot(j *job) (string, error) {
 			j.snapshot = s.Snapshot
 			return false
 		}
-		if s.Name == want {
+		if s.Name == want || unescaped.Replace(s.Name) == want {
 			named = append(named, s.Snapshot.Value)
 			j.snapshot = s.Snapshot
 		}
-		all = append(all, fmt.Sprintf("%q (%s)", s.Name, s.Snapshot.Value))
+		all = append(all, fmt.Sprintf("%q (%s)", unescaped.Replace(s.Name), s.Snapshot.Value))
 		return true
 	})
 	switch {

@@ -81,13 +81,26 @@ func TestVCenter(t *testing.T) {
 		if out, err := ctl("vm", "stop", "--force", vms[0].Name); err != nil {
 			t.Fatalf("vm stop: %v\n%s\n%s", err, out, g.Tail())
 		}
-		eventually.Nil(t, func() error {
-			out, err := ctl("vm", "list", "-o", "json")
-			if err != nil || strings.Count(out, inventory.VMShutOff) == 0 {
-				return fmt.Errorf("vm list: %w\n%s", err, out)
+		if out, err := ctl("vm", "list", "-o", "json"); err != nil || !strings.Contains(out, inventory.VMShutOff) { // at once
+			t.Errorf("vm list: %v\n%s", err, out)
+		}
+	})
+
+	t.Run("pf9ctl makes a snapshot, and lists it", func(t *testing.T) {
+		for _, step := range []struct {
+			command, name string
+			listed        bool
+		}{{"create", "before", true}, {"remove", "before", false}} {
+			if out, err := ctl("vm", "snapshot", step.command, "DC0_C0_RP0_VM1", step.name); err != nil {
+				t.Fatalf("snapshot %s: %v\n%s\n%s", step.command, err, out, g.Tail())
 			}
-			return nil
-		})
+			if out, err := ctl("vm", "snapshot", "list", "DC0_C0_RP0_VM1"); err != nil || strings.Contains(out, step.name) != step.listed {
+				t.Errorf("snapshot list after %s: %v\n%s", step.command, err, out)
+			}
+		}
+		if out, err := ctl("action", "list", "--vm", "DC0_C0_RP0_VM1"); err != nil || strings.Count(out, "succeeded") != 2 {
+			t.Errorf("action list: %v\n%s", err, out)
+		}
 	})
 
 	t.Run("what others do in vCenter reaches the watch", func(t *testing.T) {
@@ -124,6 +137,14 @@ func TestVCenter(t *testing.T) {
 		var vcenters []struct{ Name, State string }
 		if err := g.JSON(ctx, "/v1/vcenters", &vcenters); err != nil || len(vcenters) != 1 || vcenters[0].State != "ok" {
 			t.Errorf("vCenters of %s: %+v, %v", host.ID, vcenters, err)
+		}
+	})
+
+	t.Run("pf9ctl says in words that the vCenter is gone", func(t *testing.T) {
+		vc.Close()
+		want := "vCenter " + strings.TrimPrefix(vc.URL, "https://") + " cannot be reached (connection refused), nothing was done"
+		if out, err := ctl("vm", "stop", "--force", "DC0_C0_RP0_VM2"); err == nil || !strings.Contains(out, "power-off failed: "+want) {
+			t.Errorf("vm stop: %v\n%s", err, out)
 		}
 	})
 }

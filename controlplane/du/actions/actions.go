@@ -295,9 +295,15 @@ func hostName(a *api.Action) string { return cmp.Or(a.Hostname, string(a.Host)) 
 
 // audit records a request or an end.
 func (m *Manager) audit(ctx context.Context, a *api.Action, remote, action string, err error) {
+	with := func(id, name string) string {
+		if name == "" {
+			return id
+		}
+		return fmt.Sprintf("%s (%.128s)", id, name)
+	}
 	m.cfg.Audit(ctx, Event{
 		Actor: a.RequestedBy, Action: action, Remote: remote, Err: err,
-		Object: fmt.Sprintf("%s %s %s %s on %s", a.ID, a.Action, a.Target.Kind, a.Target.ID, a.Host),
+		Object: fmt.Sprintf("%s %s %s %s on %s", a.ID, a.Action, a.Target.Kind, with(a.Target.ID, a.Name), with(string(a.Host), a.Hostname)),
 	})
 }
 
