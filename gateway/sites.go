@@ -165,6 +165,20 @@ func (s *sites) instance(uuid string) *site {
 	return nil
 }
 
+// unseen finds a site that may be the vCenter of an instance UUID, but was not
+// looked at since the start, so that nothing is known of its VMs.
+func (s *sites) unseen(uuid string) *site {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, name := range slices.Sorted(maps.Keys(s.byName)) {
+		st := s.byName[name]
+		if is := st.conf.InstanceUUID; st.source.State().Instance == "" && (is == "" || is == uuid) {
+			return st
+		}
+	}
+	return nil
+}
+
 // resolve finds a VM that is to be acted on, and a client to do it with.
 func (s *sites) resolve(ctx context.Context, target plugin.Key) (*vim25.Client, types.ManagedObjectReference, error) {
 	uuid, ref, err := actions.ParseTarget(target)
@@ -174,7 +188,14 @@ func (s *sites) resolve(ctx context.Context, target plugin.Key) (*vim25.Client, 
 	st := s.instance(uuid)
 	switch {
 	case st == nil:
-		return nil, ref, actions.Denied("the gateway has no vCenter of the instance " + uuid)
+		if st = s.unseen(uuid); st == nil {
+			return nil, ref, actions.Denied("the gateway has no vCenter of the instance " + uuid)
+		}
+		err := st.source.State().Problem
+		if err == nil {
+			err = fmt.Errorf("vCenter %s was not looked at yet since the gateway's start", st.name)
+		}
+		return nil, ref, &actions.AtError{Address: st.conf.URL.Host, Err: err}
 	case st.acts == nil:
 		return nil, ref, actions.Denied(notDelegated(st))
 	}

@@ -146,6 +146,15 @@ func TestVCenter(t *testing.T) {
 		if out, err := ctl("vm", "stop", "--force", "DC0_C0_RP0_VM2"); err == nil || !strings.Contains(out, "power-off failed: "+want) {
 			t.Errorf("vm stop: %v\n%s", err, out)
 		}
+		if err := g.Restart(ctx); err != nil { // which then knows nothing of the vCenter
+			t.Fatal(err)
+		}
+		eventually.Nil(t, func() error {
+			if out, err := ctl("vm", "stop", "--force", "DC0_C0_RP0_VM2"); err == nil || !strings.Contains(out, "power-off failed: "+want) {
+				return fmt.Errorf("vm stop after a restart: %w\n%s", err, out)
+			}
+			return nil
+		})
 	})
 }
 

@@ -52,11 +52,7 @@ func (m *Manager) follow(ctx context.Context, o *open) {
 	if !o.sent {
 		if err = ask(own, host, a.Action); err != nil { // nothing was sent yet
 			if ctx.Err() == nil {
-				last.State, last.Reason = wire.ActionFailed, fmt.Sprintf("host %s %v", hostName(&a), err)
-				if d, ok := errors.AsType[denied](err); ok {
-					last.State, last.Reason = wire.ActionRefused, fmt.Sprintf("host %s: %v", hostName(&a), d)
-				}
-				m.end(ctx, o, last)
+				m.end(ctx, o, notBegun(&a, err))
 			}
 			return
 		}
@@ -86,17 +82,31 @@ func (m *Manager) follow(ctx context.Context, o *open) {
 		return // the next run settles it
 	}
 	if !last.Done() {
-		last.State, last.Uncertain = wire.ActionFailed, true
-		last.Reason = fmt.Sprintf("host %s did not say in time how it ended", hostName(&a))
-		if err != nil {
-			last.Reason += " (" + clip(netcause.Words(err), maxReason/2) + ")"
-		}
-		last.Reason += ", it may have been done"
+		last = silence(&a, last, err)
 	}
 	if m.unseen(ctx, o, &last) {
 		return // the next run goes on
 	}
 	m.end(ctx, o, last)
+}
+
+// notBegun is the end of an action that its host was not sent.
+func notBegun(a *api.Action, err error) wire.ActionOutcome {
+	if d, ok := errors.AsType[denied](err); ok {
+		return wire.ActionOutcome{ID: a.ID, State: wire.ActionRefused, Reason: fmt.Sprintf("host %s: %v", hostName(a), d)}
+	}
+	return wire.ActionOutcome{ID: a.ID, State: wire.ActionFailed, Reason: fmt.Sprintf("host %s %v", hostName(a), err)}
+}
+
+// silence is the end of an action whose host does not say how it ended.
+func silence(a *api.Action, last wire.ActionOutcome, err error) wire.ActionOutcome {
+	last.State, last.Uncertain = wire.ActionFailed, true
+	last.Reason = fmt.Sprintf("host %s did not say in time how it ended", hostName(a))
+	if err != nil {
+		last.Reason += " (" + clip(netcause.Words(err), maxReason/2) + ")"
+	}
+	last.Reason += ", it may have been done"
+	return last
 }
 
 // reach is a client of the host's service.
