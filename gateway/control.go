@@ -63,7 +63,7 @@ func (s *sites) named(name string) (*site, error) {
 
 // notDelegated is why nothing may be done in a vCenter, with the remedy.
 func notDelegated(st *site) string {
-	return fmt.Sprintf("control of vCenter %s is not delegated to the deployment unit, which may only look; on the appliance, %s delegates it", st.name, st.delegate())
+	return fmt.Sprintf("control of vCenter %s is not delegated to the deployment unit, which may only look; on the appliance, %s delegates it", st.name, st.delegate("--control"))
 }
 
 // switchedTo is the same of one whose control is switched to less.
@@ -71,16 +71,16 @@ func switchedTo(name string, mode vcproxy.Mode) string {
 	return fmt.Sprintf("control of vCenter %s is switched to %s; on the appliance, pf9-gateway control %s open switches it back", name, mode, name)
 }
 
-// delegate is the command that delegates clusters.
-func (s *site) delegate() string {
-	return fmt.Sprintf("pf9-gateway pair %s --url https://%s --control --clusters NAMES", s.name, s.conf.URL.Host)
+// delegate is the command that delegates control, or other clusters.
+func (s *site) delegate(flags string) string {
+	return fmt.Sprintf("pf9-gateway pair %s %s", s.name, flags)
 }
 
 // control is what is delegated, and how far the switch lets it through.
 func (s *site) control() status.Control {
 	c := status.Control{Name: s.name, Clusters: []string{}, Broker: s.conf.Broker}
 	if s.broker == nil {
-		c.Remedy = s.delegate()
+		c.Remedy = s.delegate("--control")
 		return c
 	}
 	c.Mode = string(s.broker.Mode())
@@ -103,9 +103,9 @@ func (s *site) control() status.Control {
 	seen := s.source.State()
 	switch {
 	case !seen.OK && len(c.Clusters) == 0:
-		c.Problem = "nothing is known of the vCenter yet: " + cmp.Or(errorText(seen.Problem), "it is being looked at")
+		c.Problem = cmp.Or(errorText(seen.Problem), "it is being looked at for the first time")
 	case len(missing) > 0:
-		c.Problem, c.Remedy = "it has no cluster of the name "+strings.Join(missing, ", "), s.delegate()
+		c.Problem, c.Remedy = "it has no cluster of the name "+strings.Join(missing, ", "), s.delegate("--clusters NAMES")
 	case len(c.Clusters) == 0:
 		c.Problem = "it has no cluster"
 	case s.broker.problem != nil:

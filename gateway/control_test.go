@@ -51,16 +51,16 @@ func TestControlTellsWhatIsDelegated(t *testing.T) {
 }
 
 func TestControlOfWhatIsNotThereTellsSo(t *testing.T) {
-	s, c := lab(t, func(c *VCenter) { c.Clusters = []string{"DC0_C0", "gold"} })
-	delegate := "pf9-gateway pair lab --url https://" + c.VCenters["lab"].URL.Host + " --control --clusters NAMES"
+	s, _ := lab(t, func(c *VCenter) { c.Clusters = []string{"DC0_C0", "gold"} })
+	delegate := "pf9-gateway pair lab --clusters NAMES"
 	if now, _, _ := switches(t, s, "GET", "/v1/vcenters/lab/control"); now.Problem != "it has no cluster of the name gold" || now.Remedy != delegate || len(now.Clusters) != 1 {
 		t.Errorf("%+v", now)
 	}
 }
 
 func TestControlThatIsNotDelegatedCannotBeOpened(t *testing.T) {
-	s, c := lab(t, func(c *VCenter) { c.Control = false })
-	delegate := "pf9-gateway pair lab --url https://" + c.VCenters["lab"].URL.Host + " --control --clusters NAMES"
+	s, _ := lab(t, func(c *VCenter) { c.Control = false })
+	delegate := "pf9-gateway pair lab --control"
 	_, code, message := switches(t, s, "POST", "/v1/vcenters/lab/control/open")
 	if code != http.StatusConflict || !strings.Contains(message, "there is nothing to switch") || !strings.Contains(message, delegate) {
 		t.Errorf("open: status %d, %q", code, message)

@@ -183,7 +183,7 @@ func TestReloadKeepsWhatIsUnchanged(t *testing.T) {
 		t.Error("a vCenter whose settings are unchanged is begun anew")
 	}
 	key := plugin.Key{Kind: inventory.KindVM, ID: before.source.State().Instance + "/vm-1"}
-	if _, _, err := s.resolve(t.Context(), key); err == nil || !strings.Contains(err.Error(), "pf9-gateway pair lab --url ") {
+	if _, _, err := s.resolve(t.Context(), key); err == nil || !strings.Contains(err.Error(), "pf9-gateway pair lab --control delegates it") {
 		t.Errorf("resolve without control: %v", err)
 	}
 	key.ID = "4f2b3b9e-0000-4b1f-8000-000000000000/vm-1"

@@ -74,7 +74,7 @@ func writeControl(w io.Writer, now *status.Control) error {
 		lines = append(lines, "Nothing is done in the vCenter; who reaches it through the gateway may look.", "Delegated: "+scope(now)+".")
 	default:
 		if len(now.Clusters) == 0 {
-			lines = append(lines, "The deployment unit may nevertheless only look, for what is delegated is not there.")
+			lines = append(lines, "The deployment unit may nevertheless only look, for nothing that is delegated is known to be there.")
 			break
 		}
 		lines = append(lines, "The deployment unit may start, stop, suspend and snapshot VMs and open their consoles: "+scope(now)+".", "At all else it may only look.")

@@ -11,7 +11,7 @@ import (
 )
 
 func TestControlSaysWhatItOpens(t *testing.T) {
-	const delegate = "pf9-gateway pair east --url https://vc.example --control --clusters NAMES"
+	const delegate = "pf9-gateway pair east --control"
 	tests := map[string]struct {
 		now  status.Control
 		want string
@@ -24,7 +24,7 @@ func TestControlSaysWhatItOpens(t *testing.T) {
 		},
 		"open to nothing": {
 			status.Control{Mode: "open", Problem: "it has no cluster of the name gold", Remedy: delegate},
-			"open\n\nThe deployment unit may nevertheless only look, for what is delegated is not there.\nPrograms on this machine do not reach the vCenter: no broker is set.\n" +
+			"open\n\nThe deployment unit may nevertheless only look, for nothing that is delegated is known to be there.\nPrograms on this machine do not reach the vCenter: no broker is set.\n" +
 				"Problem: it has no cluster of the name gold.\nTo delegate: " + delegate + "\n",
 		},
 		"off": {

@@ -42,7 +42,7 @@ func (g Gateways) Routes() []httpapi.Route {
 			Pattern: "GET /api/v1/hosts/{host}/pairing", Access: httpapi.Operator, Summary: "The key to seal an account for a vCenter to, while the gateway takes one.",
 			Response: wire.PairingKey{}, Do: func(w http.ResponseWriter, r *http.Request) error {
 				var key wire.PairingKey
-				return g.pass(w, r, http.MethodGet, "/v1/key", nil, &key, nil)
+				return g.pass(w, r, http.MethodGet, "/v1/key", nil, &key)
 			},
 		},
 		{
@@ -54,7 +54,7 @@ func (g Gateways) Routes() []httpapi.Route {
 				}
 				httpapi.SetObject(r.Context(), fmt.Sprintf("%.255s beside %s", in.Address, g.gateway(r)))
 				var cert wire.PairingCertificate
-				return g.pass(w, r, http.MethodPost, "/v1/look", in, &cert, nil)
+				return g.pass(w, r, http.MethodPost, "/v1/look", in, &cert)
 			},
 		},
 		{
@@ -66,28 +66,24 @@ func (g Gateways) Routes() []httpapi.Route {
 				}
 				httpapi.SetObject(r.Context(), "a vCenter beside "+g.gateway(r)) // the gateway's refusal names it
 				var res wire.PairingResult
-				var now made
-				return g.pass(w, r, http.MethodPost, "/v1/pair", in, &res, func(answer []byte) {
-					_ = json.Unmarshal(answer, &now) // an older gateway says less
-					httpapi.SetObject(r.Context(), fmt.Sprintf("%s beside %s", &now, g.gateway(r)))
-				})
+				err := g.pass(w, r, http.MethodPost, "/v1/pair", in, &res)
+				if res.As != "" { // it was made, whatever became of our answer
+					httpapi.SetObject(r.Context(), made(&res)+" beside "+g.gateway(r))
+				}
+				return err
 			},
 		},
 	}
 }
 
-// made is what the audit wants to know of a pairing.
-type made struct {
-	As       string `json:"as"`
-	Name     string `json:"name"`
-	Instance string `json:"instance"`
-	Now      struct {
-		Address string `json:"address"`
-	} `json:"now"`
-}
-
-func (m *made) String() string {
-	return fmt.Sprintf("vCenter %.64s at %.255s, %.128s, instance %.64s", m.As, cmp.Or(m.Now.Address, "an address that it does not say"), m.Name, m.Instance)
+// made is what the audit has of a pairing.
+func made(res *wire.PairingResult) string {
+	control := "off"
+	if res.Now.Control {
+		control = "on"
+	}
+	address := cmp.Or(res.Now.Address, "an address that this older gateway does not say")
+	return fmt.Sprintf("vCenter %.64s at %.255s (%.128s, instance %.64s, control %s)", res.As, address, res.Name, res.Instance, control)
 }
 
 // gateway names the gateway of the path.
@@ -102,8 +98,8 @@ func (g Gateways) gateway(r *http.Request) string {
 }
 
 // pass asks the gateway of the path and answers with what it says, no more than
-// out has. done, if not nil, gets what it says of a success.
-func (g Gateways) pass(w http.ResponseWriter, r *http.Request, method, path string, in, out any, done func([]byte)) error {
+// out has.
+func (g Gateways) pass(w http.ResponseWriter, r *http.Request, method, path string, in, out any) error {
 	ctx, cancel := context.WithTimeout(r.Context(), callLimit)
 	defer cancel()
 	var body io.Reader = http.NoBody
@@ -136,9 +132,6 @@ func (g Gateways) pass(w http.ResponseWriter, r *http.Request, method, path stri
 	}
 	if err != nil {
 		return &httpapi.Error{Status: http.StatusBadGateway, Message: "the gateway's answer cannot be read", Err: err}
-	}
-	if done != nil {
-		done(answer)
 	}
 	return httpapi.WriteJSON(w, http.StatusOK, out)
 }

@@ -53,8 +53,9 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			httpapi.WriteError(w, httpapi.Errorf(http.StatusForbidden, "%v", err))
 			return
 		}
-		_ = httpapi.WriteJSON(w, http.StatusOK, map[string]any{
-			"as": "east", "name": "VMware vCenter Server 8.0.3", "instance": "4f2b", "missing": []any{}, "now": map[string]any{"address": "https://vc.example", "user": "gw@local"},
+		_ = httpapi.WriteJSON(w, http.StatusOK, wire.PairingResult{
+			As: "east", Name: "VMware vCenter Server 8.0.3", Instance: "4f2b", Missing: []wire.MissingPrivilege{},
+			Now: wire.Pairing{Address: "https://vc.example", Control: true},
 		})
 	default:
 		http.NotFound(w, r)
@@ -144,7 +145,7 @@ func TestTheAccountGoesThroughUnread(t *testing.T) {
 		t.Errorf("the gateway read %q, and through the deployment unit went %q", g.opened, g.raw)
 	}
 	beside := " beside gateway gw1 (" + string(host) + ") 200 <nil>"
-	want := []string{"joe pairing.look vc.example" + beside, "joe pairing.pair vCenter east at https://vc.example, VMware vCenter Server 8.0.3, instance 4f2b" + beside}
+	want := []string{"joe pairing.look vc.example" + beside, "joe pairing.pair vCenter east at https://vc.example (VMware vCenter Server 8.0.3, instance 4f2b, control on)" + beside}
 	if d := cmp.Diff(want, u.calls); d != "" {
 		t.Error(d)
 	}
