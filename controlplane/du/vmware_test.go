@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -57,6 +58,52 @@ func vcenter(t *testing.T) (*vim25.Client, []mo.VirtualMachine) {
 	return c.Client, vms
 }
 
+// discover reports how the first VM is until ctx ends, each time late.
+func discover(ctx context.Context, g *agent, c *vim25.Client, known []wire.Resource, ref types.ManagedObjectReference) {
+	known = slices.Clone(known)
+	seq := uint64(1)
+	late := time.NewTicker(300 * time.Millisecond)
+	defer late.Stop()
+	for {
+		select {
+		case <-late.C:
+		case <-ctx.Done():
+			return
+		}
+		var vm mo.VirtualMachine
+		if err := property.DefaultCollector(c).RetrieveOne(ctx, ref, []string{"runtime.powerState", "snapshot"}, &vm); err != nil {
+			if ctx.Err() == nil {
+				g.u.t.Error(err)
+			}
+			return
+		}
+		is := inventory.VM{State: map[types.VirtualMachinePowerState]string{
+			types.VirtualMachinePowerStatePoweredOn: inventory.VMRunning, types.VirtualMachinePowerStatePoweredOff: inventory.VMShutOff,
+			types.VirtualMachinePowerStateSuspended: inventory.VMSuspended,
+		}[vm.Runtime.PowerState]}
+		if vm.Snapshot != nil {
+			for _, s := range vm.Snapshot.RootSnapshotList {
+				is.Snapshots = append(is.Snapshots, inventory.Snapshot{ID: s.Snapshot.Value, Name: s.Name})
+			}
+		}
+		spec, err := json.Marshal(is)
+		if err != nil {
+			g.u.t.Error(err)
+			return
+		}
+		if string(spec) == string(known[0].Spec) {
+			continue
+		}
+		seq++
+		known[0].Spec, known[0].Generation = spec, seq
+		var ack wire.Ack
+		if status := g.post("http://resmgr/v1/report", wire.Report{Epoch: 1, Seq: seq, Upserts: known[:1], Digests: digests(known...)}, &ack); status != http.StatusOK {
+			g.u.t.Errorf("report: status %d", status)
+			return
+		}
+	}
+}
+
 // From pf9ctl through the deployment unit and a tunnel to a vCenter, and back.
 func TestVMsOfAVCenterAreControlled(t *testing.T) {
 	state := t.TempDir()
@@ -100,6 +147,8 @@ func TestVMsOfAVCenterAreControlled(t *testing.T) {
 	g.hello(known...)
 	g.report(wire.Report{Seq: 1, Full: inventory.KindVM, Begin: true, End: true, Upserts: known, Digests: digests(known...)})
 
+	wg.Go(func() { discover(ctx, g, c, known, vms[0].Self) })
+
 	power := func() types.VirtualMachinePowerState {
 		var vm mo.VirtualMachine
 		if err := property.DefaultCollector(c).RetrieveOne(t.Context(), vms[0].Self, []string{"runtime.powerState"}, &vm); err != nil {
@@ -115,9 +164,11 @@ func TestVMsOfAVCenterAreControlled(t *testing.T) {
 	}{
 		{"vm stop " + vms[0].Name, 1, "VMware Tools do not run in the guest, so it cannot be asked: power it off instead", types.VirtualMachinePowerStatePoweredOn},
 		{"vm stop --force " + vms[0].Name, 0, "powered off", types.VirtualMachinePowerStatePoweredOff},
+		{"vm list --name " + vms[0].Name, 0, inventory.VMShutOff, types.VirtualMachinePowerStatePoweredOff},
 		{"vm stop --force " + vms[0].Name, 0, "already off", types.VirtualMachinePowerStatePoweredOff},
 		{"vm start " + known[0].ID, 0, "started", types.VirtualMachinePowerStatePoweredOn},
 		{"vm snapshot create " + vms[0].Name + " before --memory", 0, "snapshot before made", types.VirtualMachinePowerStatePoweredOn},
+		{"vm snapshot list " + vms[0].Name, 0, "before", types.VirtualMachinePowerStatePoweredOn},
 		{"vm suspend " + vms[0].Name + " --host kvm", 0, "suspended", types.VirtualMachinePowerStateSuspended},
 		{"vm snapshot remove " + vms[0].Name + " after", 1, `it has "before"`, types.VirtualMachinePowerStateSuspended},
 		{"action list --host kvm", 0, "snapshot-create", types.VirtualMachinePowerStateSuspended},
