@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/openpf9/openpf9/gateway/actions"
 	"github.com/openpf9/openpf9/gateway/firstboot/status"
 	"github.com/openpf9/openpf9/gateway/vcproxy"
 	"github.com/openpf9/openpf9/internal/httpapi"
@@ -66,9 +67,15 @@ func notDelegated(st *site) string {
 	return fmt.Sprintf("control of vCenter %s is not delegated to the deployment unit, which may only look; on the appliance, %s delegates it", st.name, st.delegate("--control"))
 }
 
-// switchedTo is the same of one whose control is switched to less.
-func switchedTo(name string, mode vcproxy.Mode) string {
-	return fmt.Sprintf("control of vCenter %s is switched to %s; on the appliance, pf9-gateway control %s open switches it back", name, mode, name)
+// controllable says why nothing may be done in the vCenter now; nil: it may.
+func (s *site) controllable() error {
+	if s.broker == nil {
+		return actions.Denied(notDelegated(s))
+	}
+	if mode := s.broker.Mode(); mode != vcproxy.ModeOpen {
+		return actions.Denied(fmt.Sprintf("control of vCenter %s is switched to %s; on the appliance, pf9-gateway control %s open switches it back", s.name, mode, s.name))
+	}
+	return nil
 }
 
 // delegate is the command that delegates control, or other clusters.

@@ -21,7 +21,6 @@ import (
 	"github.com/openpf9/openpf9/gateway/session"
 	"github.com/openpf9/openpf9/gateway/vault"
 	"github.com/openpf9/openpf9/gateway/vcenter"
-	"github.com/openpf9/openpf9/gateway/vcproxy"
 	"github.com/openpf9/openpf9/internal/discovery"
 	"github.com/openpf9/openpf9/internal/wire"
 	"github.com/openpf9/openpf9/plugin"
@@ -165,18 +164,23 @@ func (s *sites) instance(uuid string) *site {
 	return nil
 }
 
-// unseen finds a site that may be the vCenter of an instance UUID, but was not
-// looked at since the start, so that nothing is known of its VMs.
-func (s *sites) unseen(uuid string) *site {
+// unknown is why no vCenter of an instance UUID is found: a site may be it that
+// was not looked at since the start, so that nothing is known of its VMs.
+func (s *sites) unknown(uuid string) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, name := range slices.Sorted(maps.Keys(s.byName)) {
 		st := s.byName[name]
-		if is := st.conf.InstanceUUID; st.source.State().Instance == "" && (is == "" || is == uuid) {
-			return st
+		seen := st.source.State()
+		if is := st.conf.InstanceUUID; seen.Instance != "" || is != "" && is != uuid {
+			continue
 		}
+		if seen.Problem == nil {
+			seen.Problem = fmt.Errorf("vCenter %s was not looked at yet since the gateway's start", name)
+		}
+		return &actions.AtError{Address: st.conf.URL.Host, Err: seen.Problem}
 	}
-	return nil
+	return actions.Denied("the gateway has no vCenter of the instance " + uuid)
 }
 
 // resolve finds a VM that is to be acted on, and a client to do it with.
@@ -186,21 +190,11 @@ func (s *sites) resolve(ctx context.Context, target plugin.Key) (*vim25.Client, 
 		return nil, ref, err
 	}
 	st := s.instance(uuid)
-	switch {
-	case st == nil:
-		if st = s.unseen(uuid); st == nil {
-			return nil, ref, actions.Denied("the gateway has no vCenter of the instance " + uuid)
-		}
-		err := st.source.State().Problem
-		if err == nil {
-			err = fmt.Errorf("vCenter %s was not looked at yet since the gateway's start", st.name)
-		}
-		return nil, ref, &actions.AtError{Address: st.conf.URL.Host, Err: err}
-	case st.acts == nil:
-		return nil, ref, actions.Denied(notDelegated(st))
+	if st == nil {
+		return nil, ref, s.unknown(uuid)
 	}
-	if mode := st.broker.Mode(); mode != vcproxy.ModeOpen {
-		return nil, ref, actions.Denied(switchedTo(st.name, mode))
+	if err := st.controllable(); err != nil {
+		return nil, ref, err
 	}
 	c, err := st.acts.Client(ctx)
 	if err != nil {
@@ -230,21 +224,16 @@ func (s *sites) Contains(ref types.ManagedObjectReference) bool {
 func (s *sites) controllable() error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	var off, none []string
+	var off []string
 	for _, name := range slices.Sorted(maps.Keys(s.byName)) {
-		st := s.byName[name]
-		if st.acts == nil {
-			none = append(none, notDelegated(st))
-			continue
-		}
-		mode := st.broker.Mode()
-		if mode == vcproxy.ModeOpen {
+		err := s.byName[name].controllable()
+		if err == nil {
 			return nil
 		}
-		off = append(off, switchedTo(name, mode))
+		off = append(off, err.Error())
 	}
-	if all := append(off, none...); all != nil {
-		return errors.New(strings.Join(all, "; "))
+	if off != nil {
+		return errors.New(strings.Join(off, "; "))
 	}
 	return errors.New("the gateway has no vCenter; on the appliance, pf9-gateway pair makes one known")
 }
