@@ -61,9 +61,9 @@ func (x *Executor) carryOut(ctx context.Context, a *actions.Action) {
 		return
 	}
 	var sent delivery
-	call, cancel := context.WithTimeout(sent.watch(own), callLimit)
+	call, release := context.WithTimeout(sent.watch(own), callLimit)
 	task, err := j.verb.start(call, j)
-	cancel()
+	release()
 	switch {
 	case err == nil && task != nil:
 		memo.Task = task.Value
