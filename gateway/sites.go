@@ -214,10 +214,19 @@ func (s *sites) lost(c *vim25.Client) {
 	}
 }
 
-// Contains says whether an object belongs to the clusters that were delegated.
-func (s *sites) Contains(ref types.ManagedObjectReference) bool {
+// permit says why an object may not be acted on now; nil: it may.
+func (s *sites) permit(ref types.ManagedObjectReference) error {
 	st := s.instance(ref.ServerGUID)
-	return st != nil && st.acts != nil && delegation{source: st.source}.Contains(ref)
+	if st == nil {
+		return s.unknown(ref.ServerGUID)
+	}
+	if err := st.controllable(); err != nil {
+		return err
+	}
+	if !(delegation{source: st.source}).Contains(ref) {
+		return actions.Denied("the VM is outside of what was delegated to the deployment unit, or there is none")
+	}
+	return nil
 }
 
 // controllable says why nothing may be done anywhere; nil: something may.

@@ -141,7 +141,7 @@ func TestBrokerOnTheAppliance(t *testing.T) {
 	}
 	scoped := func(r types.ManagedObjectReference) bool {
 		r.ServerGUID = s.byName["lab"].source.State().Instance
-		return s.Contains(r)
+		return s.permit(r) == nil
 	}
 	if !scoped(inside.Reference()) || scoped(outside.Reference()) {
 		t.Error("the scope of actions is not the chosen cluster")

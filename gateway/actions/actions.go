@@ -27,14 +27,7 @@ import (
 	"github.com/openpf9/openpf9/plugin/inventory"
 )
 
-// Scope is what the customer delegated.
-type Scope interface {
-	// Contains says whether an object may be controlled. ServerGUID is set to the
-	// instance UUID of the object's vCenter. It must answer from memory.
-	Contains(types.ManagedObjectReference) bool
-}
-
-// Options is what an Executor needs. Resolve, Scope, Control and Journal must be given.
+// Options is what an Executor needs. Resolve, Permit, Control and Journal must be given.
 type Options struct {
 	// Resolve finds a VM by its key: a client of its vCenter that is logged in,
 	// and the VM's reference. Denied: it may not be controlled, or not here. Other
@@ -43,8 +36,11 @@ type Options struct {
 	// Lost is told of a client that vCenter does not know any more, so that the
 	// next Resolve logs in again; may be nil.
 	Lost func(*vim25.Client)
-	// Scope is asked for each action.
-	Scope Scope
+	// Permit says why an object may not be controlled now: it was not delegated, or
+	// control of its vCenter is switched off. ServerGUID is the instance UUID of the
+	// object's vCenter. It answers from memory, and is asked once more when all is
+	// ready for vCenter to be asked.
+	Permit func(types.ManagedObjectReference) error
 	// Control says why nothing may be controlled now; nil: it may.
 	Control func() error
 	// Journal is the path of a file of our own, which is made if it is missing.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -127,6 +128,23 @@ func TestSnapshots(t *testing.T) {
 	s.setPower(0, off)
 	if o := do(wire.ActionSnapshotCreate, wire.ActionArguments{Name: "m", Memory: true}); o.State != wire.ActionRefused || !strings.Contains(o.Reason, "leave memory out") {
 		t.Errorf("memory of a VM that is off: %+v", o)
+	}
+}
+
+func TestControlMayEndWhileAnActionIsPrepared(t *testing.T) {
+	s := newSite(t)
+	var asked atomic.Int32
+	g := s.gateway(func(o *Options) {
+		o.Permit = func(types.ManagedObjectReference) error {
+			if asked.Add(1) > 1 {
+				return Denied("control is switched off")
+			}
+			return nil
+		}
+	})
+	o := g.do(request(s, 0, wire.ActionPowerOff))
+	if o.State != wire.ActionRefused || !strings.Contains(o.Reason, "switched off") || s.called("PowerOffVM_Task") > 0 {
+		t.Errorf("%+v", o)
 	}
 }
 

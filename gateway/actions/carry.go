@@ -60,6 +60,10 @@ func (x *Executor) carryOut(ctx context.Context, a *actions.Action) {
 		a.Fail(err.Error()+", nothing was done", false)
 		return
 	}
+	if err := j.permitted(); err != nil { // looking has taken its time
+		j.undone(err)
+		return
+	}
 	var sent delivery
 	call, release := context.WithTimeout(sent.watch(own), callLimit)
 	task, err := j.verb.start(call, j)
@@ -131,21 +135,10 @@ func (j *job) find(ctx context.Context) error {
 	if err := j.resolve(ctx); err != nil {
 		return err
 	}
-	vcenter, ref, err := ParseTarget(j.q.Target)
-	if err != nil {
-		return Denied(err.Error())
+	if err := j.permitted(); err != nil {
+		return err
 	}
-	if ref.Value != j.ref.Value {
-		return fmt.Errorf("%s was resolved to %s", ref, j.ref)
-	}
-	ref.ServerGUID = vcenter
-	if !j.x.o.Scope.Contains(ref) {
-		return Denied("the VM is outside of what was delegated to the deployment unit, or there is none")
-	}
-	if err := j.x.o.Control(); err != nil {
-		return Denied(err.Error())
-	}
-	err = j.look(ctx)
+	err := j.look(ctx)
 	if isLost(err) {
 		j.x.o.Lost(j.client)
 		if err = j.resolve(ctx); err == nil {
@@ -163,6 +156,19 @@ func (j *job) find(ctx context.Context) error {
 		return deniedf("%s is a template", j.vm.Name)
 	}
 	return nil
+}
+
+// permitted asks whether the VM may be controlled now.
+func (j *job) permitted() error {
+	vcenter, ref, err := ParseTarget(j.q.Target)
+	if err != nil {
+		return Denied(err.Error())
+	}
+	if ref.Value != j.ref.Value {
+		return fmt.Errorf("%s was resolved to %s", ref, j.ref)
+	}
+	ref.ServerGUID = vcenter
+	return j.x.o.Permit(ref)
 }
 
 func (j *job) resolve(ctx context.Context) error {

@@ -258,12 +258,13 @@ func (s *site) options() Options {
 				c = nil
 			}
 		},
-		Scope: scope(func(ref types.ManagedObjectReference) bool { return s.inside(ref) }),
-		Control: func() error {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			return s.off
+		Permit: func(ref types.ManagedObjectReference) error {
+			if !s.inside(ref) {
+				return Denied("it is outside of what was delegated")
+			}
+			return s.switched()
 		},
+		Control: s.switched,
 		Journal: s.journal,
 		Audit: func(l actions.AuditLine) {
 			s.mu.Lock()
@@ -273,9 +274,12 @@ func (s *site) options() Options {
 	}
 }
 
-type scope func(types.ManagedObjectReference) bool
-
-func (f scope) Contains(ref types.ManagedObjectReference) bool { return f(ref) }
+// switched says whether control is switched off.
+func (s *site) switched() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.off
+}
 
 // A gateway is an executor that runs and is spoken to over a socket.
 type gateway struct {

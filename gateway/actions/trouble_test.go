@@ -241,7 +241,7 @@ func runVictim(text string) error {
 	}
 	x, err := New(Options{
 		Journal: v.Journal, Control: func() error { return nil },
-		Scope: scope(func(types.ManagedObjectReference) bool { return true }),
+		Permit: func(types.ManagedObjectReference) error { return nil },
 		Resolve: func(_ context.Context, k plugin.Key) (*vim25.Client, types.ManagedObjectReference, error) {
 			_, ref, err := ParseTarget(k)
 			return c, ref, err
