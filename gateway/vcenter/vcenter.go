@@ -105,7 +105,7 @@ func New(o Options) *Source {
 }
 
 // Module is the name that the source's module should have.
-func (s *Source) Module() string { return "vcenter-" + s.opts.Name }
+func (s *Source) Module() string { return inventory.VCenterModule(s.opts.Name) }
 
 // Kinds are all kinds that a source may list.
 func Kinds() []string {

@@ -192,6 +192,8 @@ func explain(host string, err error) error {
 // Filter selects resources. Zero fields select everything.
 type Filter struct {
 	Host, ID, Name, State string
+	Cluster               string // name
+	Source                string // module, such as inventory.VCenterModule of a vCenter's name
 	Stale, Invalid        string // "true" or "false"
 	Limit                 int    // of one page
 	Continue              string
@@ -199,7 +201,10 @@ type Filter struct {
 
 func (f Filter) query() url.Values {
 	q := make(url.Values)
-	for k, v := range map[string]string{"host": f.Host, "id": f.ID, "invalid": f.Invalid, "name": f.Name, "state": f.State, "stale": f.Stale, "continue": f.Continue} {
+	for k, v := range map[string]string{
+		"host": f.Host, "id": f.ID, "name": f.Name, "state": f.State, "cluster": f.Cluster, "source": f.Source,
+		"stale": f.Stale, "invalid": f.Invalid, "continue": f.Continue,
+	} {
 		if v != "" {
 			q.Set(k, v)
 		}

@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"strings"
 	"time"
 
 	"github.com/openpf9/openpf9/plugin"
@@ -24,6 +25,23 @@ const (
 	KindTemplate         = "vsphere.template"          // VM, one that is a template
 	KindTag              = "vsphere.tag"               // Tag; its id ends in the URN of the tag
 )
+
+// modulePrefix begins the name of a module that lists a vCenter.
+const modulePrefix = "vcenter-"
+
+// VCenterModule returns the name of the module that lists what the vCenter has
+// which a gateway was paired with under a name.
+func VCenterModule(name string) string { return modulePrefix + name }
+
+// VCenterName returns the name of the vCenter that a module lists; empty: it
+// lists none.
+func VCenterName(module string) string {
+	name, found := strings.CutPrefix(module, modulePrefix)
+	if !found {
+		return ""
+	}
+	return name
+}
 
 // vsphere is a part of the table of core kinds.
 var vsphere = []plugin.Kind{

@@ -60,9 +60,9 @@ type list struct {
 	// names holds the names between zero bytes, so that a search for one
 	// passes most lists by at a glance; empty if the list is too long.
 	names string
-	// states has a bit for each mark among the entries, or that was lately, so
-	// that a search for a rare state passes most lists by.
-	states uint64
+	// states and clusters have a bit for each mark among the entries, or that
+	// was lately, so that a search for a rare one passes most lists by.
+	states, clusters uint64
 	// source is the module that all entries come from; with mixed, there is
 	// more than one.
 	source string
@@ -112,9 +112,10 @@ const longestNames = 4096
 
 // sumUp works out what lists look at before they look at entries.
 func (l *list) sumUp() {
-	l.names, l.source, l.mixed, l.states = "", "", false, 0
+	l.names, l.source, l.mixed, l.states, l.clusters = "", "", false, 0, 0
 	for i := range l.entries {
-		l.states |= stateBit(l.entries[i].mark)
+		l.states |= bit(l.entries[i].mark)
+		l.clusters |= bit(l.entries[i].place)
 		if src := l.entries[i].facet(source); i == 0 {
 			l.source = src
 		} else if src != l.source {
@@ -245,7 +246,8 @@ func (m *Manager) replace(h *host, l *list, old *entry, e entry) {
 	}
 	l.digest.Remove(old.hash)
 	l.digest.Add(e.hash)
-	l.states |= stateBit(e.mark)
+	l.states |= bit(e.mark)
+	l.clusters |= bit(e.place)
 	h.size += e.bytes() - old.bytes()
 	e.rev = m.feed.next()
 	*old = e

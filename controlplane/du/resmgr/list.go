@@ -19,7 +19,10 @@ type Query struct {
 	ID    string
 	Name  string // glob: * and ?
 	State string
-	Stale *bool
+	// Cluster is the name of the cluster that the spec names.
+	Cluster string
+	Source  string // module
+	Stale   *bool
 	// Invalid selects what does not fit its declared schema, or what does.
 	Invalid *bool
 	Limit   int // 0: 100, at most 1,000
@@ -201,19 +204,25 @@ func present(h *host, l *list, e *entry) api.Resource {
 
 // A filter is a query made ready.
 type filter struct {
-	kind, state string
+	kind        string
+	state       string
+	cluster     string
+	source      string
 	host        wire.HostID
 	name        string
 	glob        *glob  // nil: name as it is
 	literal     string // found in the names of each list with a match
-	mark        uint16 // of state
+	mark, place uint16 // of state and cluster
 	id          string
 	stale       *bool
 	invalid     *bool
 }
 
 func newFilter(q *Query) *filter {
-	f := &filter{kind: q.Kind, state: q.State, mark: mark(q.State), host: q.Host, id: q.ID, stale: q.Stale, invalid: q.Invalid, name: q.Name, glob: newGlob(q.Name)}
+	f := &filter{
+		kind: q.Kind, host: q.Host, id: q.ID, name: q.Name, glob: newGlob(q.Name), state: q.State, mark: mark(q.State),
+		cluster: q.Cluster, place: mark(q.Cluster), source: q.Source, stale: q.Stale, invalid: q.Invalid,
+	}
 	if f.glob != nil {
 		f.literal = f.glob.literal
 	} else if f.name != "" {
@@ -226,7 +235,9 @@ func newFilter(q *Query) *filter {
 func (f *filter) may(l *list) bool {
 	switch {
 	case f.kind != "" && l.kind != f.kind,
-		f.state != "" && l.states&stateBit(f.mark) == 0,
+		f.state != "" && l.states&bit(f.mark) == 0,
+		f.cluster != "" && l.clusters&bit(f.place) == 0,
+		f.source != "" && !l.mixed && l.source != f.source,
 		f.literal != "" && l.names != "" && !strings.Contains(l.names, f.literal):
 		return false
 	}
@@ -245,7 +256,9 @@ func (f *filter) on(h *host, l *list) func(e *entry) bool {
 	}
 	src, why, asked := "", "", false
 	return func(e *entry) bool {
-		if f.state != "" && (e.mark != f.mark || e.state() != f.state) {
+		if f.state != "" && (e.mark != f.mark || e.state() != f.state) ||
+			f.cluster != "" && (e.place != f.place || e.cluster() != f.cluster) ||
+			f.source != "" && l.mixed && e.facet(source) != f.source {
 			return false
 		}
 		if f.glob != nil {

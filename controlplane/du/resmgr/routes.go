@@ -62,6 +62,8 @@ func (m *Manager) Routes() []httpapi.Route {
 				{Name: "id", Summary: "only with this id"},
 				{Name: "name", Summary: "glob of the name: * and ?"},
 				{Name: "state", Summary: "only in this state"},
+				{Name: "cluster", Summary: "only in the cluster of this name, as the spec's member cluster says; a datastore's is its datastore cluster"},
+				{Name: "source", Summary: "only from this module; that of a vCenter paired as NAME is vcenter-NAME"},
 				{Name: "stale", Summary: "true or false"},
 				{Name: "invalid", Summary: "true or false: whether it does not fit the schema that its host declares"},
 				paramLimit, paramContinue,
@@ -250,7 +252,7 @@ func (m *Manager) listResources(w http.ResponseWriter, r *http.Request) error {
 	}
 	page, err := m.List(&Query{
 		Kind: r.PathValue("kind"), Host: wire.HostID(q.Get("host")), ID: q.Get("id"), Name: q.Get("name"), State: q.Get("state"),
-		Stale: stale, Invalid: invalid, Limit: limit, Continue: q.Get("continue"),
+		Cluster: q.Get("cluster"), Source: q.Get("source"), Stale: stale, Invalid: invalid, Limit: limit, Continue: q.Get("continue"),
 	})
 	if err != nil {
 		return err
