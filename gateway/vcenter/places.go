@@ -115,6 +115,7 @@ type networkFact struct {
 	accessible bool
 	dvs        string // id
 	vlan       string
+	uplink     bool   // its tag says so
 	identity   string // of an opaque network
 }
 
@@ -128,9 +129,16 @@ var opaqueProps = map[string]setter{
 	}),
 }
 
+// uplinkTag is how vCenter marks a switch's port groups for its uplinks. The
+// switch names them too, but not to an account that may not read it.
+const uplinkTag = "SYSTEM/DVS.UPLINKPG"
+
 var portgroupProps = with(networkProps, map[string]setter{
 	"config.distributedVirtualSwitch": refTo(func(f *networkFact, id string) { f.dvs = id }),
 	"config.defaultPortConfig":        on(func(f *networkFact, v types.VMwareDVSPortSetting) { f.vlan = vlan(v.Vlan) }),
+	"tag": on(func(f *networkFact, v types.ArrayOfTag) {
+		f.uplink = slices.ContainsFunc(v.Tag, func(t types.Tag) bool { return t.Key == uplinkTag })
+	}),
 })
 
 // vlan writes the VLANs of a port group.
@@ -143,6 +151,10 @@ func vlan(s types.BaseVmwareDistributedVirtualSwitchVlanSpec) string {
 	case *types.VmwareDistributedVirtualSwitchTrunkVlanSpec:
 		var ranges []string
 		for _, r := range s.VlanId {
+			if r.Start == r.End {
+				ranges = append(ranges, fmt.Sprint(r.Start))
+				continue
+			}
 			ranges = append(ranges, fmt.Sprintf("%d-%d", r.Start, r.End))
 		}
 		return strings.Join(ranges, ",")
@@ -153,10 +165,10 @@ func vlan(s types.BaseVmwareDistributedVirtualSwitchVlanSpec) string {
 }
 
 func (f *networkFact) show(v *view, o *object) (string, any) {
-	n := inventory.PortGroup{Type: f.kind, Path: v.path(o), Datacenter: v.datacenter(o), VLAN: f.vlan, Accessible: f.accessible}
+	n := inventory.PortGroup{Type: f.kind, Path: v.path(o), Datacenter: v.datacenter(o), VLAN: f.vlan, Uplink: f.uplink, Accessible: f.accessible}
 	if dvs, ok := factOf[*switchFact](v.get(f.dvs)); ok {
 		n.Switch = v.name(f.dvs)
-		n.Uplink = slices.Contains(dvs.uplinks, o.id)
+		n.Uplink = n.Uplink || slices.Contains(dvs.uplinks, o.id)
 	}
 	return inventory.KindPortGroup, n
 }

@@ -298,6 +298,30 @@ func TestRenamedPlacesShowInVMs(t *testing.T) {
 	until(t, "a folder with a slash in its name", func() bool { vm, _ := w.vm(v, id); return strings.Contains(vm.Path, "/prod%2feu/") })
 }
 
+func TestPortGroupsSayTheirVLANAndWhetherTheyAreUplinks(t *testing.T) {
+	v := start(t, testvcenter.Options{VMs: 1, Networks: 5})
+	w := watch(t, v, Options{}, quick)
+	w.list()
+	ids := v.IDs("DistributedVirtualPortgroup")
+	dvs := v.IDs("VmwareDistributedVirtualSwitch")[0]
+	trunk := func(vlans ...types.NumericRange) types.VMwareDVSPortSetting {
+		return types.VMwareDVSPortSetting{Vlan: &types.VmwareDistributedVirtualSwitchTrunkVlanSpec{VlanId: vlans}}
+	}
+	v.Set(ids[1], "config.defaultPortConfig", trunk(types.NumericRange{Start: 1, End: 9}, types.NumericRange{Start: 20, End: 20}))
+	v.Set(ids[2], "config.defaultPortConfig", types.VMwareDVSPortSetting{Vlan: &types.VmwareDistributedVirtualSwitchPvlanSpec{PvlanId: 5}})
+	v.Set(ids[3], "tag", types.ArrayOfTag{Tag: []types.Tag{{Key: "OTHER"}, {Key: "SYSTEM/DVS.UPLINKPG"}}})
+	v.Set(dvs, "config.uplinkPortgroup", types.ArrayOfManagedObjectReference{ManagedObjectReference: []types.ManagedObjectReference{{Type: "DistributedVirtualPortgroup", Value: ids[4]}}})
+	for i, want := range []inventory.PortGroup{{VLAN: "10"}, {VLAN: "1-9,20"}, {VLAN: "private 5"}, {VLAN: "13", Uplink: true}, {VLAN: "14", Uplink: true}} {
+		want.Type, want.Path, want.Datacenter, want.Switch, want.Accessible = "distributed", "/DC0/network/pg"+string(rune('0'+i)), "DC0", "dvs0", true
+		var got inventory.PortGroup
+		until(t, want.Path, func() bool {
+			r, _, _ := w.Get(t.Context(), key(v, inventory.KindPortGroup, ids[i]))
+			got, _ = r.Spec.(inventory.PortGroup)
+			return got == want
+		})
+	}
+}
+
 func TestWhatHasNoNotificationIsReadAgain(t *testing.T) {
 	v := start(t, testvcenter.Options{VMs: 600})
 	often := quick

@@ -175,13 +175,16 @@ type DatastoreCluster struct {
 	Datastores    []string `json:"datastores,omitempty"` // names, sorted
 }
 
-// PortGroup is a network that VMs attach to.
+// PortGroup is a network that VMs attach to. With Uplink it is none: a distributed
+// switch keeps such port groups for the network cards of its hosts, and VMs
+// cannot be attached to them, so they belong in no choice of networks. vCenter
+// marks them by the tag SYSTEM/DVS.UPLINKPG.
 type PortGroup struct {
 	Type       string `json:"type"` // "standard", "distributed", "opaque"
 	Path       string `json:"path"`
 	Datacenter string `json:"datacenter,omitempty"` // name
 	Switch     string `json:"switch,omitempty"`     // name of the distributed switch
-	VLAN       string `json:"vlan,omitempty"`       // "12", "1-4094", "private 5"
+	VLAN       string `json:"vlan,omitempty"`       // "12", "1-4094", "private 5"; empty: none, or of the standard switches
 	Uplink     bool   `json:"uplink,omitempty"`     // the switch's own, for its uplinks
 	Accessible bool   `json:"accessible"`
 }
