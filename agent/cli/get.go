@@ -135,7 +135,7 @@ func customTable(all []wire.Resource, declared []plugin.Column, wide bool) [][]s
 			State string `json:"state"`
 		}
 		_ = json.Unmarshal(r.Spec, &s) // a spec without a state has none
-		row := append([]string{r.ID, r.Name, s.State}, kindtable.Cells(r.Spec, columns)...)
+		row := append([]string{r.ID, r.Name, s.State}, kindtable.Cells(r.Spec, columns, wide)...)
 		if wide {
 			row = append(row, r.Source, fmt.Sprint(r.Generation))
 		}

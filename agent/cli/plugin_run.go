@@ -298,8 +298,8 @@ func (f *follower) table(kind string, rs []protocol.Resource) [][]string {
 	}
 	rows := [][]string{head}
 	for _, r := range rs {
-		row := append([]string{r.Kind, r.ID, r.Name}, kindtable.Cells(r.Spec, []plugin.Column{{Path: "state"}})...)
-		rows = append(rows, append(row, kindtable.Cells(r.Spec, columns)...))
+		row := append([]string{r.Kind, r.ID, r.Name}, kindtable.Cells(r.Spec, []plugin.Column{{Path: "state"}}, false)...)
+		rows = append(rows, append(row, kindtable.Cells(r.Spec, columns, f.wide)...))
 	}
 	return rows
 }
@@ -317,7 +317,7 @@ func (f *follower) shown(kind string, specs []json.RawMessage) []plugin.Column {
 func (f *follower) values(r protocol.Resource) []string {
 	columns := append([]plugin.Column{{Name: "STATE", Path: "state"}}, f.shown(r.Kind, []json.RawMessage{r.Spec})...)
 	var values []string
-	for i, cell := range kindtable.Cells(r.Spec, columns) {
+	for i, cell := range kindtable.Cells(r.Spec, columns, f.wide) {
 		if cell != "" {
 			values = append(values, columns[i].Name+"="+cell)
 		}

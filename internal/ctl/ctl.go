@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/openpf9/openpf9/internal/client"
 	"github.com/openpf9/openpf9/internal/kindtable"
@@ -148,24 +147,4 @@ func (a *app) with(f func(*client.Client) error) error {
 	}
 	defer c.Close()
 	return f(c)
-}
-
-// completeHost offers the names of hosts to the shell.
-func (a *app) completeHost(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
-	c, err := a.client()
-	if err != nil || len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	defer c.Close()
-	hosts, err := c.Hosts(cmd.Context())
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	var names []string
-	for _, h := range hosts {
-		if strings.HasPrefix(h.Hostname, begun) {
-			names = append(names, kindtable.Clean(h.Hostname))
-		}
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp
 }

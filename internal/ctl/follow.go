@@ -87,7 +87,7 @@ func (f *follower) changed(e client.Event) {
 
 // begin sizes the columns for what is known, and writes the head.
 func (f *follower) begin() {
-	f.sheet = sheetFor(f.kind, f.known)
+	f.sheet = f.app.sheetFor(f.kind, f.known)
 	head := append([]string{"EVENT"}, f.sheet.head...)
 	f.widths = make([]int, len(head))
 	widen := func(cells []string) {

@@ -2,7 +2,6 @@ package ctl
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,7 +10,6 @@ import (
 	"github.com/openpf9/openpf9/internal/api"
 	"github.com/openpf9/openpf9/internal/client"
 	"github.com/openpf9/openpf9/internal/kindtable"
-	"github.com/openpf9/openpf9/plugin"
 	"github.com/openpf9/openpf9/plugin/inventory"
 	"github.com/spf13/cobra"
 )
@@ -21,9 +19,12 @@ func (a *app) getCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "get KIND [ID]", Short: "Show resources of any kind",
 		Long: "Show the resources of a kind, or those with an ID, which may be a name.\n" +
-			"KIND is a core kind's word such as vm, or a kind such as com.acme.lun, or its last part.\n" +
-			"With -w changes follow until interrupted; with -o json too each event is one line.",
-		Example:           "  pf9ctl get vm\n  pf9ctl get com.acme.lun --host kvm1 -w\n  pf9ctl get lun 600a0b80 -o yaml",
+			"KIND is one of the words below, or a kind such as com.acme.lun, or its last part.\n" +
+			"Columns that are empty in all rows are left out, unless --no-headers is given.\n" +
+			"With -w changes follow until interrupted; with -o json too each event is one line.\n\n" +
+			"Words for KIND:\n" + wordsHelp(),
+		Example: "  pf9ctl get vm --vcenter east --cluster prod --state running\n  pf9ctl get cluster -o wide\n" +
+			"  pf9ctl get com.acme.lun --host kvm1 -w\n  pf9ctl get lun 600a0b80 -o yaml",
 		ValidArgsFunction: a.completeKind,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 2 {
@@ -32,14 +33,20 @@ func (a *app) getCommand() *cobra.Command {
 			return exactly("KIND")(cmd, args)
 		},
 	}
-	f := a.filterFlags(c)
+	f := a.filterFlags(c, func(ctx context.Context, c *client.Client, args []string) ([]string, error) {
+		if len(args) == 0 {
+			return nil, nil
+		}
+		kinds, err := kindsBehind(ctx, c, args[0])
+		return strings.Fields(names(kinds)), err
+	})
 	c.Flags().BoolVarP(&watch, "watch", "w", false, "follow changes")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		id := ""
 		if len(args) == 2 {
 			id = args[1]
 		}
-		if watch && (f.Name != "" || f.State != "" || cmd.Flags().Changed("stale") || cmd.Flags().Changed("invalid") || a.output == "yaml") {
+		if watch && (f.narrows() || a.output == "yaml") {
 			return usagef("-w goes with --host only, and not with -o yaml")
 		}
 		return a.with(func(c *client.Client) error {
@@ -62,7 +69,7 @@ func (a *app) getCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.print(all, kindsTable(kinds, all))
+			return a.print(all, a.tables(kinds, all)...)
 		})
 	}
 	return c
@@ -83,11 +90,20 @@ func (a *app) getOne(ctx context.Context, c *client.Client, kinds []api.Kind, q 
 	case len(all) == 0:
 		return fmt.Errorf("there is no %s with the id or name %q", names(kinds), id)
 	case len(all) == 1:
-		return a.print(all[0], kindsTable(kinds, all))
+		return a.print(all[0], a.tables(kinds, all)...)
 	case a.output == "json" || a.output == "yaml":
 		return fmt.Errorf("%d resources have the id or name %q; say which with --host", len(all), id)
 	}
-	return a.print(all, kindsTable(kinds, all))
+	return a.print(all, a.tables(kinds, all)...)
+}
+
+// wordsHelp says which kinds the words mean.
+func wordsHelp() string {
+	var b strings.Builder
+	for _, word := range kindtable.Words() {
+		fmt.Fprintf(&b, "  %-11s %s\n", word, strings.Join(kindtable.Core(word), ", "))
+	}
+	return strings.TrimRight(b.String(), "\n")
 }
 
 func names(kinds []api.Kind) string {
@@ -135,76 +151,4 @@ func kindsBehind(ctx context.Context, c *client.Client, word string) ([]api.Kind
 		return kinds, nil
 	}
 	return nil, usagef("%q may mean any of %s", word, strings.Join(found, ", "))
-}
-
-// kindsTable shows resources of one kind in its columns, of several in those
-// that all have.
-func kindsTable(kinds []api.Kind, all []api.Resource) table {
-	if len(kinds) > 1 {
-		t := table{head: []string{"KIND", "HOST", "ID", "NAME", "STATE", "SOURCE", "WHY STALE"}, wide: 5}
-		for _, r := range all {
-			t.add(r.Kind, r.Hostname, r.ID, r.Name, state(r), r.Source, r.StaleReason)
-		}
-		return t
-	}
-	if kinds[0].Kind == inventory.KindVM {
-		return vmTable(all)
-	}
-	s := sheetFor(kinds[0], all)
-	t := table{head: s.head, wide: s.wide}
-	for _, r := range all {
-		t.add(s.row(r)...)
-	}
-	return t
-}
-
-// A sheet turns resources of one kind into rows.
-type sheet struct {
-	columns []plugin.Column
-	head    []string
-	wide    int // columns in each table
-}
-
-func sheetFor(k api.Kind, all []api.Resource) sheet {
-	var specs []json.RawMessage
-	for _, r := range all {
-		specs = append(specs, r.Spec)
-	}
-	s := sheet{columns: kindtable.Columns(k.Kind, k.Columns, specs), head: []string{"HOST", "ID", "NAME", "STATE"}}
-	s.wide = len(s.head)
-	for _, c := range s.columns {
-		s.head = append(s.head, c.Name)
-		if !c.Wide {
-			s.wide++
-		}
-	}
-	s.head = append(s.head, "SOURCE", "WHY STALE", "WHY INVALID")
-	return s
-}
-
-func (s *sheet) row(r api.Resource) []string {
-	cells := append([]string{r.Hostname, r.ID, r.Name, state(r)}, kindtable.Cells(r.Spec, s.columns)...)
-	return append(cells, r.Source, r.StaleReason, r.Invalid)
-}
-
-// completeKind offers words and kinds to the shell.
-func (a *app) completeKind(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	all := kindtable.Words()
-	_ = a.with(func(c *client.Client) error { // the words are something, too
-		kinds, err := c.Kinds(cmd.Context())
-		for _, k := range kinds {
-			all = append(all, kindtable.Clean(k.Kind))
-		}
-		return err
-	})
-	var fitting []string
-	for _, word := range all {
-		if strings.HasPrefix(word, begun) {
-			fitting = append(fitting, word)
-		}
-	}
-	return fitting, cobra.ShellCompDirectiveNoFileComp
 }

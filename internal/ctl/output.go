@@ -16,17 +16,37 @@ import (
 )
 
 // table is what people read. Columns from wide on are shown by -o wide only;
-// 0: all are shown always.
+// 0: all are shown always. A column from fixed on is left out where no row has
+// anything in it, but not without headers: then a script counts the columns.
+// 0: none is left out.
 type table struct {
-	head []string
-	wide int
-	rows [][]string
+	title       string // of one among several
+	head        []string
+	fixed, wide int
+	rows        [][]string
 }
 
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 
-// print writes v for programs or t for people, as -o says.
-func (a *app) print(v any, t table) error {
+// shown returns which columns are.
+func (t *table) shown(wide, headers bool) []int {
+	n := len(t.head)
+	if !wide && t.wide > 0 {
+		n = t.wide
+	}
+	var shown []int
+	for i := range n {
+		used := func(row []string) bool { return row[i] != "" }
+		if t.fixed == 0 || i < t.fixed || !headers || len(t.rows) == 0 || slices.ContainsFunc(t.rows, used) {
+			shown = append(shown, i)
+		}
+	}
+	return shown
+}
+
+// print writes v for programs or the tables for people, as -o says. Of several
+// tables those without rows are left out.
+func (a *app) print(v any, tables ...table) error {
 	switch a.output {
 	case "json":
 		e := json.NewEncoder(a.out)
@@ -35,16 +55,40 @@ func (a *app) print(v any, t table) error {
 	case "yaml":
 		return writeYAML(a.out, v)
 	}
+	if len(tables) == 1 {
+		return a.write(&tables[0])
+	}
+	between := ""
+	for i := range tables {
+		t := &tables[i]
+		if len(t.rows) == 0 {
+			continue
+		}
+		if !a.noHeaders {
+			fmt.Fprintf(a.out, "%s%s\n", between, kindtable.Clean(t.title))
+		}
+		if err := a.write(t); err != nil {
+			return err
+		}
+		between = "\n"
+	}
+	if between == "" {
+		fmt.Fprintln(a.errs, "There are none.")
+	}
+	return nil
+}
+
+func (a *app) write(t *table) error {
+	shown := t.shown(a.output == "wide", !a.noHeaders)
 	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
 	line := func(cells []string) {
-		if a.output != "wide" && t.wide > 0 {
-			cells = cells[:min(len(cells), t.wide)]
-		}
-		safe := make([]string, len(cells))
-		for i, c := range cells {
-			if safe[i] = kindtable.Clean(c); safe[i] == "" {
-				safe[i] = "-"
+		safe := make([]string, 0, len(shown))
+		for _, i := range shown {
+			c := kindtable.Clean(cells[i])
+			if c == "" {
+				c = "-"
 			}
+			safe = append(safe, c)
 		}
 		fmt.Fprintln(w, strings.Join(safe, "\t"))
 	}

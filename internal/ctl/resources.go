@@ -2,7 +2,7 @@ package ctl
 
 import (
 	"context"
-	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,62 +13,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// filter holds the flags that select resources.
-type filter struct {
-	client.Filter
-	stale, invalid bool
-	cmd            *cobra.Command
-}
-
-// filterFlags gives a command the flags that select resources.
-func (a *app) filterFlags(c *cobra.Command) *filter {
-	f := &filter{cmd: c}
-	flags := c.Flags()
-	flags.StringVar(&f.Host, "host", "", "only of this host, by id or name")
-	flags.StringVar(&f.Name, "name", "", "only with this name; * and ? match")
-	flags.StringVar(&f.State, "state", "", "only in this state")
-	flags.BoolVar(&f.stale, "stale", false, "only what is stale, or with =false what is not")
-	flags.BoolVar(&f.invalid, "invalid", false, "only what does not fit its declared schema, or with =false what does")
-	_ = c.RegisterFlagCompletionFunc("host", a.completeHost) // the flag exists
-	return f
-}
-
-// query is what the flags ask for. A host may be named by its name.
-func (f *filter) query(ctx context.Context, c *client.Client) (client.Filter, error) {
-	q := f.Filter
-	q.Limit = 1000
-	if f.cmd.Flags().Changed("stale") {
-		q.Stale = strconv.FormatBool(f.stale)
-	}
-	if f.cmd.Flags().Changed("invalid") {
-		q.Invalid = strconv.FormatBool(f.invalid)
-	}
-	if q.Host != "" {
-		h, err := c.Find(ctx, q.Host)
-		if err != nil {
-			return q, err
-		}
-		q.Host = string(h.ID)
-	}
-	return q, nil
-}
-
-// list returns all resources of some kinds, never nil.
-func list(ctx context.Context, c *client.Client, kinds []string, q client.Filter) ([]api.Resource, error) {
-	all := []api.Resource{}
-	for _, kind := range kinds {
-		some, err := c.Resources(ctx, kind, q)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, some...)
-	}
-	return all, nil
-}
-
 // resourceCommand lists the resources of some kinds.
 func (a *app) resourceCommand(c *cobra.Command, show func([]api.Resource) table, kinds ...string) *cobra.Command {
-	f := a.filterFlags(c)
+	f := a.filterFlags(c, func(context.Context, *client.Client, []string) ([]string, error) { return kinds, nil })
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		return a.with(func(c *client.Client) error {
 			q, err := f.query(cmd.Context(), c)
@@ -79,15 +26,23 @@ func (a *app) resourceCommand(c *cobra.Command, show func([]api.Resource) table,
 			if err != nil {
 				return err
 			}
+			all = slices.DeleteFunc(all, isUplink)
 			return a.print(all, show(all))
 		})
 	}
 	return c
 }
 
+// isUplink says whether a resource is a port group for the uplinks of a
+// distributed switch. VMs cannot be attached to it, so it is in no list of
+// networks; pf9ctl get portgroup shows it, marked.
+func isUplink(r api.Resource) bool {
+	return r.Kind == inventory.KindPortGroup && spec[inventory.PortGroup](r).Uplink
+}
+
 func (a *app) vmCommand() *cobra.Command {
 	c := &cobra.Command{Use: "list", Short: "List the VMs", Args: exactly()}
-	return group("vm", "Virtual machines", append(a.powerCommands(), a.resourceCommand(c, vmTable, inventory.KindVM), a.snapshotCommand(), a.consoleCommand())...)
+	return group("vm", "Virtual machines", append(a.powerCommands(), a.resourceCommand(c, a.vmTable, inventory.KindVM), a.snapshotCommand(), a.consoleCommand())...)
 }
 
 func (a *app) networkCommand() *cobra.Command {
@@ -102,83 +57,62 @@ func (a *app) storageCommand() *cobra.Command {
 		a.resourceCommand(c, storageTable, inventory.KindPool, inventory.KindFilesystem, inventory.KindVolumeGroup, inventory.KindDatastore))
 }
 
-// state is a resource's, marked if it is what was known last, or does not fit
-// what its host declares.
-func state(r api.Resource) string {
-	var marks []string
-	if r.Stale {
-		marks = append(marks, "stale")
-	}
-	if r.Invalid != "" {
-		marks = append(marks, "invalid")
-	}
-	if len(marks) == 0 {
-		return r.State
-	}
-	return strings.TrimSpace(r.State + " (" + strings.Join(marks, ", ") + ")")
-}
+func (a *app) vmTable(all []api.Resource) table { return vmSheet(a.output == "wide").table(all) }
 
-// spec reads a resource's description; what it cannot read stays zero.
-func spec[T any](r api.Resource) T {
-	var v T
-	_ = json.Unmarshal(r.Spec, &v) // a newer agent's description may differ
-	return v
-}
-
-func vmTable(all []api.Resource) table {
-	t := table{head: []string{"HOST", "ID", "NAME", "STATE", "VCPUS", "MEMORY", "DISKS", "NICS", "AUTOSTART", "REASON", "WHY STALE"}, wide: 8}
-	for _, r := range all {
-		v := spec[inventory.VM](r)
-		var disks uint64
-		for _, d := range v.Disks {
-			disks += d.CapacityBytes
-		}
-		t.add(r.Hostname, r.ID, r.Name, state(r), strconv.Itoa(v.VCPUs), kindtable.Size(v.MemoryBytes), kindtable.Size(disks),
-			strconv.Itoa(len(v.NICs)), strconv.FormatBool(v.Autostart), v.StateReason, r.StaleReason)
-	}
-	return t
-}
-
+// networkTable shows what VMs can be attached to, and what that hangs on: SWITCH
+// is a port group's distributed switch, or the bridge or bond that something is
+// a part of.
 func networkTable(all []api.Resource) table {
-	t := table{head: []string{"HOST", "NAME", "KIND", "STATE", "ADDRESSES", "MASTER", "MAC", "MTU", "ID"}, wide: 5}
+	t := table{head: []string{"HOST", "NAME", "KIND", "STATE", "VCENTER", "SWITCH", "VLAN", "ADDRESSES", "MAC", "MTU", "DATACENTER", "ID"}, fixed: 4, wide: 8}
 	for _, r := range all {
-		kind := strings.TrimPrefix(r.Kind, "net.")
-		if r.Kind == inventory.KindPortGroup {
-			t.add(r.Hostname, r.Name, "port group", state(r), "", spec[inventory.PortGroup](r).Switch, "", "", r.ID)
-			continue
-		}
-		if r.Kind != inventory.KindLink {
-			t.add(r.Hostname, r.Name, kind, state(r), "", "", "", "", r.ID)
-			continue
-		}
-		l := spec[inventory.Link](r)
+		kind, st := strings.TrimPrefix(r.Kind, "net."), state(r)
+		var on, vlan, mac, mtu, datacenter string
 		var addresses []string
-		for _, x := range l.Addresses {
-			addresses = append(addresses, x.CIDR)
+		switch r.Kind {
+		case inventory.KindPortGroup:
+			g := spec[inventory.PortGroup](r)
+			kind, on, vlan, datacenter = "port group", g.Switch, g.VLAN, g.Datacenter
+		case inventory.KindNetwork:
+			n := spec[inventory.Network](r)
+			on, addresses = n.Bridge, n.Addresses
+		case inventory.KindOVSBridge:
+			kind = "ovs bridge"
+		case inventory.KindLink:
+			l := spec[inventory.Link](r)
+			kind, on, mac, mtu = l.Type, l.Master, l.MAC, strconv.Itoa(l.MTU)
+			if l.VLAN != nil {
+				vlan = strconv.Itoa(l.VLAN.ID)
+			}
+			for _, x := range l.Addresses {
+				addresses = append(addresses, x.CIDR)
+			}
 		}
-		t.add(r.Hostname, l.Name, l.Type, state(r), strings.Join(addresses, ","), l.Master, l.MAC, strconv.Itoa(l.MTU), r.ID)
+		t.add(r.Hostname, r.Name, kind, st, inventory.VCenterName(r.Source), on, vlan, strings.Join(addresses, ","), mac, mtu, datacenter, r.ID)
 	}
 	return t
 }
 
 func storageTable(all []api.Resource) table {
-	t := table{head: []string{"HOST", "NAME", "KIND", "TYPE", "STATE", "SIZE", "FREE", "WHERE", "ID"}, wide: 8}
+	t := table{head: []string{"HOST", "NAME", "KIND", "TYPE", "STATE", "VCENTER", "SIZE", "FREE", "WHERE", "ID"}, fixed: 4, wide: 9}
 	for _, r := range all {
 		kind := strings.TrimPrefix(r.Kind, "storage.")
+		var typ, where string
+		var size, free uint64
 		switch r.Kind {
 		case inventory.KindPool:
 			p := spec[inventory.Pool](r)
-			t.add(r.Hostname, r.Name, kind, p.Type, state(r), kindtable.Size(p.CapacityBytes), kindtable.Size(p.AvailableBytes), p.Path, r.ID)
+			typ, size, free, where = p.Type, p.CapacityBytes, p.AvailableBytes, p.Path
 		case inventory.KindFilesystem:
 			f := spec[inventory.Filesystem](r)
-			t.add(r.Hostname, r.Name, kind, f.Type, state(r), kindtable.Size(f.TotalBytes), kindtable.Size(f.AvailableBytes), strings.Join(f.Mounts, ","), r.ID)
+			typ, size, free, where = f.Type, f.TotalBytes, f.AvailableBytes, strings.Join(f.Mounts, ",")
 		case inventory.KindDatastore:
 			d := spec[inventory.Datastore](r)
-			t.add(r.Hostname, r.Name, "datastore", d.Type, state(r), kindtable.Size(d.CapacityBytes), kindtable.Size(d.FreeBytes), d.Path, r.ID)
+			kind, typ, size, free, where = "datastore", d.Type, d.CapacityBytes, d.FreeBytes, d.Path
 		default:
 			g := spec[inventory.VolumeGroup](r)
-			t.add(r.Hostname, r.Name, kind, "lvm", state(r), kindtable.Size(g.SizeBytes), kindtable.Size(g.FreeBytes), strings.Join(g.PhysicalVolumes, ","), r.ID)
+			kind, typ, size, free, where = "volume group", "lvm", g.SizeBytes, g.FreeBytes, strings.Join(g.PhysicalVolumes, ",")
 		}
+		t.add(r.Hostname, r.Name, kind, typ, state(r), inventory.VCenterName(r.Source), kindtable.Size(size), kindtable.Size(free), where, r.ID)
 	}
 	return t
 }

@@ -39,11 +39,17 @@ var short = map[string][]string{
 	"datacenter": {inventory.KindDatacenter},
 	"cluster":    {inventory.KindCluster},
 	"esxi":       {inventory.KindESXi},
+	"folder":     {inventory.KindFolder},
 	"datastore":  {inventory.KindDatastore, inventory.KindDatastoreCluster},
-	"portgroup":  {inventory.KindPortGroup, inventory.KindSwitch},
+	"portgroup":  {inventory.KindPortGroup},
+	"switch":     {inventory.KindSwitch},
+	"tag":        {inventory.KindTag},
 	"template":   {inventory.KindTemplate},
-	"network":    {inventory.KindLink, inventory.KindRoute, inventory.KindNetwork, inventory.KindOVSBridge},
-	"storage":    {inventory.KindFilesystem, inventory.KindDevice, inventory.KindVolumeGroup, inventory.KindPool, inventory.KindVolume},
+	"network":    {inventory.KindLink, inventory.KindRoute, inventory.KindNetwork, inventory.KindOVSBridge, inventory.KindPortGroup},
+	"storage": {
+		inventory.KindFilesystem, inventory.KindDevice, inventory.KindVolumeGroup, inventory.KindPool, inventory.KindVolume,
+		inventory.KindDatastore, inventory.KindDatastoreCluster,
+	},
 }
 
 // Words returns the words that Core knows, sorted.
@@ -55,8 +61,10 @@ func Core(word string) []string {
 	if kinds := short[word]; kinds != nil {
 		return kinds
 	}
-	if one, plural := strings.CutSuffix(word, "s"); plural {
-		return short[one]
+	for _, plural := range []string{"s", "es"} {
+		if one, ok := strings.CutSuffix(word, plural); ok && short[one] != nil {
+			return short[one]
+		}
 	}
 	return nil
 }
@@ -81,8 +89,11 @@ const (
 	guessedFrom  = 20 // specs that columns are guessed from
 	guessed      = 4  // columns in each table
 	guessedWide  = 12 // columns in a wide one
-	longestCell  = 60 // characters
 	longestGuess = 24 // characters of a column's name
+
+	longestCell    = 60   // characters
+	longestWarning = 200  // of the first warning, which says a cause and a remedy
+	longestWhole   = 1000 // of a cell that is shown whole
 )
 
 // Columns returns the columns of a kind for a table: those that are declared,
@@ -137,8 +148,14 @@ func guess(specs []json.RawMessage) []plugin.Column {
 	return columns
 }
 
-// Cells returns a spec's cells in the columns.
-func Cells(spec json.RawMessage, columns []plugin.Column) []string {
+// Cells returns a spec's cells in the columns, cut to fit into a line or whole.
+// Of warnings, the array of a column whose path ends in this word, the first is
+// shown with how many there are beside it, and all if cells are whole.
+func Cells(spec json.RawMessage, columns []plugin.Column, whole bool) []string {
+	longest := longestCell
+	if whole {
+		longest = longestWhole
+	}
 	v := decode(spec)
 	cells := make([]string, len(columns))
 	for i, c := range columns {
@@ -146,7 +163,11 @@ func Cells(spec json.RawMessage, columns []plugin.Column) []string {
 		if !ok {
 			continue
 		}
-		cells[i] = text(at)
+		if list, isList := at.([]any); isList && (c.Path == "warnings" || strings.HasSuffix(c.Path, ".warnings")) {
+			cells[i] = warnings(list, whole)
+			continue
+		}
+		cells[i] = text(at, longest)
 		if n, isNumber := at.(json.Number); isNumber && strings.HasSuffix(c.Path, "_bytes") {
 			if b, err := strconv.ParseUint(n.String(), 10, 64); err == nil {
 				cells[i] = Size(b)
@@ -167,21 +188,42 @@ func decode(text json.RawMessage) any {
 }
 
 // text writes a value for people.
-func text(v any) string {
+func text(v any, longest int) string {
 	switch v := v.(type) {
 	case nil:
 		return ""
 	case string:
-		return cut(Clean(v), longestCell)
+		return cut(Clean(v), longest)
 	case []any:
-		parts := make([]string, 0, min(len(v), longestCell))
-		for _, e := range v[:min(len(v), longestCell)] {
-			parts = append(parts, text(e))
+		parts := make([]string, 0, min(len(v), longest))
+		for _, e := range v[:min(len(v), longest)] {
+			parts = append(parts, text(e, longest))
 		}
-		return cut(strings.Join(parts, ","), longestCell)
+		return cut(strings.Join(parts, ","), longest)
 	}
 	b, _ := json.Marshal(v) // it came from JSON
-	return cut(Clean(string(b)), longestCell)
+	return cut(Clean(string(b)), longest)
+}
+
+func warnings(list []any, whole bool) string {
+	all := make([]string, 0, min(len(list), longestWhole))
+	for _, w := range list[:min(len(list), longestWhole)] {
+		all = append(all, text(w, longestWhole))
+	}
+	return Warnings(all, whole)
+}
+
+// Warnings is a cell of warnings: the first and how many more there are, or all.
+func Warnings(all []string, whole bool) string {
+	switch {
+	case len(all) == 0:
+		return ""
+	case whole:
+		return cut(Clean(strings.Join(all, "; ")), longestWhole)
+	case len(all) == 1:
+		return cut(Clean(all[0]), longestWarning)
+	}
+	return fmt.Sprintf("%s (and %d more)", cut(Clean(all[0]), longestWarning), len(all)-1)
 }
 
 func cut(s string, n int) string {

@@ -11,7 +11,7 @@ import (
 )
 
 func TestWords(t *testing.T) {
-	for word, want := range map[string]string{"vm": inventory.KindVM, "vms": inventory.KindVM, "fs": inventory.KindFilesystem, "hosts": inventory.KindHost, "lun": "", "s": ""} {
+	for word, want := range map[string]string{"vm": inventory.KindVM, "vms": inventory.KindVM, "fs": inventory.KindFilesystem, "hosts": inventory.KindHost, "switches": inventory.KindSwitch, "lun": "", "s": "", "es": ""} {
 		if got := strings.Join(Core(word), ","); got != want {
 			t.Errorf("Core(%q) = %q, want %q", word, got, want)
 		}
@@ -50,7 +50,7 @@ func TestColumns(t *testing.T) {
 	declared := []plugin.Column{{Name: "W", Path: "w", Wide: true}, {Name: "S", Path: "state"}, {Name: "A", Path: "a"}}
 	for name, tc := range map[string]struct{ got, want string }{
 		"declared": {names(Columns("com.acme.lun", declared, specs)), "A W+"},
-		"core":     {names(Columns(inventory.KindVolumeGroup, nil, specs)), "SIZE FREE"},
+		"core":     {names(Columns(inventory.KindVolumeGroup, nil, specs)), "SIZE FREE DEVICES+"},
 		"guessed":  {names(Columns("com.acme.lun", nil, specs)), "EXTRA ONLINE SIZE VENDOR WWN+"},
 		"nothing":  {names(Columns("com.acme.lun", nil, nil)), ""},
 	} {
@@ -67,12 +67,36 @@ func TestCells(t *testing.T) {
 		"size_bytes": "100.0 GiB", "n": "18446744073709551615", "on": "true", "none": "", "absent": "", "paths.0.state": "up", "paths.1.state": "",
 		"paths.x": "", "on.x": "", "tags": "a,b", "evil": "?[31m?", "long": strings.Repeat("é", 57) + "...", "object": `{"a":1}`, "neg_bytes": "-1",
 	} {
-		if got := Cells(spec, []plugin.Column{{Path: path}}); !slices.Equal(got, []string{want}) {
+		if got := Cells(spec, []plugin.Column{{Path: path}}, false); !slices.Equal(got, []string{want}) {
 			t.Errorf("%s: %q, want %q", path, got, want)
 		}
 	}
-	if got := Cells([]byte("bad"), []plugin.Column{{Path: "a"}}); got[0] != "" {
+	if got := Cells([]byte("bad"), []plugin.Column{{Path: "a"}}, false); got[0] != "" {
 		t.Errorf("of bad JSON: %q", got)
+	}
+	if got := Cells(spec, []plugin.Column{{Path: "long"}}, true); got[0] != strings.Repeat("é", 100) {
+		t.Errorf("whole: %q", got)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	long := strings.Repeat("w", 90)
+	for _, tc := range []struct {
+		spec, path string
+		whole      bool
+		want       string
+	}{
+		{`{"warnings":[]}`, "warnings", false, ""},
+		{`{"warnings":["` + long + `"]}`, "warnings", false, long},
+		{`{"warnings":["` + long + `","b","c"]}`, "warnings", false, long + " (and 2 more)"},
+		{`{"warnings":["` + long + `","b\u001b","c"]}`, "warnings", true, long + "; b?; c"},
+		{`{"health":{"warnings":["a",1]}}`, "health.warnings", false, "a (and 1 more)"},
+		{`{"warnings":"a"}`, "warnings", false, "a"},
+		{`{"warnings":["` + strings.Repeat("w", 300) + `"]}`, "warnings", false, strings.Repeat("w", 197) + "..."},
+	} {
+		if got := Cells([]byte(tc.spec), []plugin.Column{{Path: tc.path}}, tc.whole); got[0] != tc.want {
+			t.Errorf("%s of %s: %q, want %q", tc.path, tc.spec, got[0], tc.want)
+		}
 	}
 }
 
@@ -85,11 +109,18 @@ func TestSize(t *testing.T) {
 }
 
 func FuzzCells(f *testing.F) {
-	f.Add(`{"a":[{"b_bytes":1}]}`, "a.0.b_bytes")
-	f.Fuzz(func(t *testing.T, spec, path string) {
+	f.Add(`{"a":[{"b_bytes":1}]}`, "a.0.b_bytes", false)
+	f.Add(`{"warnings":["a","b"]}`, "warnings", true)
+	f.Fuzz(func(t *testing.T, spec, path string, whole bool) {
 		cs := append(Columns("x", nil, []json.RawMessage{[]byte(spec)}), plugin.Column{Path: path})
-		for _, cell := range Cells([]byte(spec), cs) {
-			if cell != Clean(cell) || len([]rune(cell)) > longestCell {
+		for i, cell := range Cells([]byte(spec), cs, whole) {
+			longest := longestCell
+			if whole {
+				longest = longestWhole
+			} else if strings.HasSuffix(cs[i].Path, "warnings") {
+				longest = longestWarning + len(" (and 4294967295 more)")
+			}
+			if cell != Clean(cell) || len([]rune(cell)) > longest {
 				t.Errorf("cell %q", cell)
 			}
 		}

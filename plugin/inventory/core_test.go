@@ -73,8 +73,11 @@ func TestEveryKindIsInTheTable(t *testing.T) {
 
 // reaches follows a column's path through a type.
 func reaches(t reflect.Type, path []string) bool {
+	if t.Kind() == reflect.Pointer {
+		return reaches(t.Elem(), path)
+	}
 	if len(path) == 0 {
-		return t.Kind() != reflect.Struct && t.Kind() != reflect.Slice
+		return t.Kind() != reflect.Struct && (t.Kind() != reflect.Slice || t.Elem().Kind() == reflect.String)
 	}
 	switch t.Kind() {
 	case reflect.Slice:

@@ -45,21 +45,21 @@ func VCenterName(module string) string {
 
 // vsphere is a part of the table of core kinds.
 var vsphere = []plugin.Kind{
-	kind(KindVCenter, VCenter{}, column("VERSION", "version"), column("BUILD", "build"), column("WARNING", "warnings.0"), wide("URL", "url"), wide("FINGERPRINT", "fingerprint")),
+	kind(KindVCenter, VCenter{}, column("VERSION", "version"), column("BUILD", "build"), column("WARNINGS", "warnings"), wide("URL", "url"), wide("FINGERPRINT", "fingerprint")),
 	kind(KindDatacenter, Datacenter{}, column("PATH", "path")),
 	kind(KindFolder, Folder{}, column("TYPE", "type"), column("PATH", "path")),
-	kind(KindCluster, Cluster{}, column("HOSTS", "hosts"), column("CORES", "cpu_cores"), column("MEMORY", "memory_bytes"), column("HA", "ha"), column("DRS", "drs_level"),
-		column("WARNING", "warnings.0"), wide("DATACENTER", "datacenter")),
-	kind(KindESXi, ESXi{}, column("CLUSTER", "cluster"), column("VERSION", "version"), column("CORES", "cpu_cores"), column("MEMORY", "memory_bytes"),
-		wide("MODEL", "model"), wide("ADDRESS", "addresses.0"), wide("WARNING", "warnings.0")),
+	kind(KindCluster, Cluster{}, column("HOSTS", "hosts"), column("CORES", "cpu_cores"), column("MEMORY", "memory_bytes"), column("HA", "ha"), column("DRS", "drs"),
+		column("WARNINGS", "warnings"), wide("DRS LEVEL", "drs_level"), wide("DATACENTER", "datacenter"), wide("SHARED DATASTORES", "datastores")),
+	kind(KindESXi, ESXi{}, column("CLUSTER", "cluster"), column("VERSION", "version"), column("CORES", "cpu_cores"), column("MEMORY", "memory_bytes"), column("WARNINGS", "warnings"),
+		wide("MODEL", "model"), wide("ADDRESSES", "addresses"), wide("DATASTORES", "datastores")),
 	kind(KindResourcePool, ResourcePool{}, column("CLUSTER", "cluster"), column("VAPP", "vapp"), wide("PATH", "path")),
-	kind(KindDatastore, Datastore{}, column("TYPE", "type"), column("SIZE", "capacity_bytes"), column("FREE", "free_bytes"), column("SHARED", "shared"),
-		wide("DATACENTER", "datacenter"), wide("HOSTS", "hosts"), wide("URL", "url")),
-	kind(KindDatastoreCluster, DatastoreCluster{}, column("SIZE", "capacity_bytes"), column("FREE", "free_bytes"), wide("DATACENTER", "datacenter")),
-	kind(KindPortGroup, PortGroup{}, column("TYPE", "type"), column("SWITCH", "switch"), column("VLAN", "vlan"), wide("DATACENTER", "datacenter")),
-	kind(KindSwitch, Switch{}, column("VERSION", "version"), column("MTU", "mtu"), column("HOSTS", "hosts"), wide("DATACENTER", "datacenter")),
+	kind(KindDatastore, Datastore{}, column("TYPE", "type"), column("SIZE", "capacity_bytes"), column("FREE", "free_bytes"), column("SHARED", "shared"), column("HOSTS", "hosts"),
+		column("WARNINGS", "warnings"), wide("DATASTORE CLUSTER", "cluster"), wide("DATACENTER", "datacenter"), wide("URL", "url")),
+	kind(KindDatastoreCluster, DatastoreCluster{}, column("SIZE", "capacity_bytes"), column("FREE", "free_bytes"), wide("DATACENTER", "datacenter"), wide("DATASTORES", "datastores")),
+	kind(KindPortGroup, PortGroup{}, column("TYPE", "type"), column("SWITCH", "switch"), column("VLAN", "vlan"), column("UPLINK", "uplink"), wide("DATACENTER", "datacenter"), wide("ACCESSIBLE", "accessible")),
+	kind(KindSwitch, Switch{}, column("VERSION", "version"), column("MTU", "mtu"), column("HOSTS", "hosts"), wide("PORTS", "ports"), wide("DATACENTER", "datacenter")),
 	kind(KindTag, Tag{}, column("CATEGORY", "category"), wide("DESCRIPTION", "description")),
-	kind(KindTemplate, VM{}, column("VCPUS", "vcpus"), column("MEMORY", "memory_bytes"), column("PATH", "path"), wide("HOST", "host")),
+	kind(KindTemplate, VM{}, column("CLUSTER", "cluster"), column("VCPUS", "vcpus"), column("MEMORY", "memory_bytes"), column("OS", "guest.os"), column("PATH", "path"), wide("ESXI", "host"), wide("DATASTORES", "datastores")),
 }
 
 // VCenter is a vCenter server.
