@@ -3,10 +3,12 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/openpf9/openpf9/internal/kindtable"
 	"github.com/openpf9/openpf9/internal/wire"
+	"github.com/openpf9/openpf9/plugin"
 	"github.com/openpf9/openpf9/plugin/inventory"
 )
 
@@ -18,7 +20,11 @@ func describe(r wire.Resource) (state, detail string) {
 		return "", fmt.Sprintf("%s, kernel %s, %d CPUs, %s", h.OS.PrettyName, h.OS.Kernel, h.CPU.Threads, kindtable.Size(h.MemoryBytes))
 	case inventory.KindVM:
 		v := decode[inventory.VM](r)
-		return v.State, fmt.Sprintf("%d CPUs, %s, %d disks, %d NICs", v.VCPUs, kindtable.Size(v.MemoryBytes), len(v.Disks), len(v.NICs))
+		detail = fmt.Sprintf("%d CPUs, %s, %d disks, %d NICs", v.VCPUs, kindtable.Size(v.MemoryBytes), len(v.Disks), len(v.NICs))
+		if v.Host != "" {
+			detail += strings.TrimSuffix(", on "+v.Host+" in "+v.Cluster, " in ")
+		}
+		return v.State, detail
 	case inventory.KindLink:
 		l := decode[inventory.Link](r)
 		addresses := make([]string, 0, len(l.Addresses))
@@ -52,7 +58,20 @@ func describe(r wire.Resource) (state, detail string) {
 		g := decode[inventory.VolumeGroup](r)
 		return "", fmt.Sprintf("%s of %s free", kindtable.Size(g.FreeBytes), kindtable.Size(g.SizeBytes))
 	}
-	return "", string(r.Spec[:min(len(r.Spec), 80)])
+	return inColumns(r)
+}
+
+// inColumns describes what there are no better words for.
+func inColumns(r wire.Resource) (state, detail string) {
+	columns := kindtable.Columns(r.Kind, nil, nil)
+	columns = slices.DeleteFunc(columns, func(c plugin.Column) bool { return c.Wide })
+	var parts []string
+	for i, cell := range kindtable.Cells(r.Spec, columns, false) {
+		if cell != "" {
+			parts = append(parts, strings.ToLower(columns[i].Name)+" "+cell)
+		}
+	}
+	return kindtable.Cells(r.Spec, []plugin.Column{{Path: "state"}}, false)[0], strings.Join(parts, ", ")
 }
 
 func decode[T any](r wire.Resource) (v T) {

@@ -72,12 +72,18 @@ func TestGet(t *testing.T) {
 		{Name: "WWN", Path: "wwn", Wide: true}, {Name: "SIZE", Path: "size_bytes"},
 	}}})
 	m.Listed("libvirt", []string{inventory.KindVM}, []plugin.Resource{{Key: plugin.Key{Kind: inventory.KindVM, ID: "v"}, Name: "web", Spec: inventory.VM{State: "running"}}})
+	m.Listed("vcenter-east", []string{inventory.KindCluster, inventory.KindESXi}, []plugin.Resource{
+		{Key: plugin.Key{Kind: inventory.KindCluster, ID: "6a/c1"}, Name: "prod", Spec: inventory.Cluster{Hosts: 2, Warnings: []string{"DRS is off", "no hosts"}}},
+		{Key: plugin.Key{Kind: inventory.KindESXi, ID: "6a/h1"}, Name: "esx1", Spec: inventory.ESXi{State: "connected", Cluster: "prod"}},
+	})
 	file := agentWith(t, m)
 	tests := []struct {
 		name, line string
 		status     int
 		want       string
 	}{
+		{"a cluster", "get cluster", 0, "vsphere.cluster  prod         hosts 2, cores 0, memory 0 B, ha false, drs false, warnings DRS is off (and 1 more)\n"},
+		{"an ESXi host", "get esxi", 0, "vsphere.host  esx1  connected  cluster prod, cores 0, memory 0 B\n"},
 		{"declared columns", "get com.acme.lun", 0, "ID  NAME  STATE  SIZE\na   one   on     1.0 GiB\nb   two?         \n"},
 		{"wide, by the last part", "get -o wide luns", 0, "SIZE     WWN   SOURCE  GENERATION\na   one   on     1.0 GiB  600a  acme    1\n"},
 		{"no declaration", "get com.acme.tape", 0, "ID  NAME  STATE  SLOTS\nt                4\n"},

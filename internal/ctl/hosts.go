@@ -80,14 +80,14 @@ func hostState(h api.Host) string {
 }
 
 func hostTable(hosts []api.Host, now time.Time) table {
-	t := table{head: []string{"ID", "HOSTNAME", "STATE", "VMS", "AGENT", "LAST SEEN", "SINCE", "KIND", "HYPERVISOR", "ADDRESS", "WARNINGS"}, wide: 6}
+	t := table{head: []string{"ID", "HOSTNAME", "STATE", "VMS", "AGENT", "LAST SEEN", "WARNINGS", "SINCE", "KIND", "HYPERVISOR", "ADDRESS"}, fixed: 6, wide: 7}
 	for _, h := range hosts {
 		var warnings []string
 		for _, w := range h.Warnings {
 			warnings = append(warnings, w.Code)
 		}
 		t.add(string(h.ID), h.Hostname, hostState(h), strconv.Itoa(h.Counts[inventory.KindVM]), h.Agent,
-			age(h.LastSeen, now), age(h.Since, now), h.Kind, h.Hypervisor, h.Address, strings.Join(warnings, ","))
+			age(h.LastSeen, now), strings.Join(warnings, ","), age(h.Since, now), h.Kind, h.Hypervisor, h.Address)
 	}
 	return t
 }

@@ -84,14 +84,14 @@ func TestTables(t *testing.T) {
 		want       string
 	}{
 		{"VMs of KVM hosts only", "vm list", kvm, "" +
-			"HOST  NAME  STATE    VCPUS  MEMORY   DISKS\n" +
-			"kvm1  web   running  1      1.0 GiB  0 B\n"},
+			"HOST  NAME  STATE    VCPUS  MEMORY\n" +
+			"kvm1  web   running  1      1.0 GiB\n"},
 		{"VMs of both, by host and name", "get vm", estate(), "" +
 			"HOST  NAME  STATE     VCENTER  CLUSTER  VCPUS  MEMORY   DISKS     WARNINGS\n" +
-			"gw1   db-1  shut_off  east     prod     4      8.0 GiB  0 B       -\n" +
+			"gw1   db-1  shut_off  east     prod     4      8.0 GiB  -         -\n" +
 			"gw1   db-2  running   east     prod     4      8.0 GiB  15.0 GiB  consolidate the disks\n" +
-			"kvm1  web   running   -        -        1      1.0 GiB  0 B       -\n"},
-		{"columns for scripts", "get vm --no-headers", kvm, "kvm1  web  running  -  -  1  1.0 GiB  0 B  -\n"},
+			"kvm1  web   running   -        -        1      1.0 GiB  -         -\n"},
+		{"columns for scripts", "get vm --no-headers", kvm, "kvm1  web  running  -  -  1  1.0 GiB  -  -\n"},
 		{"a VM in wide", "get vm -o wide --no-headers", estate()[1:2], "" +
 			"gw1  db-2  running  east  prod  4  8.0 GiB  15.0 GiB  consolidate the disks  192.0.2.9  -  Debian 12  esx1  ds1  2  -  -  6a39/vm-45  vcenter-east  -  -\n"},
 		{"the first warning and their count", "get cluster", estate(), "" +
@@ -120,7 +120,8 @@ func TestTables(t *testing.T) {
 			"\n" +
 			"vsphere.network\n"},
 		{"nothing of any kind", "get storage", estate(), ""},
-		{"nothing of a kind", "get template", estate(), "HOST  NAME  STATE  VCENTER"},
+		{"nothing of a kind", "get template", estate(), "HOST  NAME  STATE  VCENTER  CLUSTER"},
+		{"nothing of a kind that no vCenter has", "get bridge", estate(), "HOST  NAME  STATE  DATAPATH\n"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			status, out, errs, _ := runOn(t, tc.all, tc.line)

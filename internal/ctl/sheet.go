@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -53,10 +54,13 @@ func (a *app) sheetFor(k api.Kind, all []api.Resource) sheet {
 		specs = append(specs, r.Spec)
 	}
 	columns := kindtable.Columns(k.Kind, k.Columns, specs)
-	core := inventory.IsCore(k.Kind)
-	s := sheet{head: []string{"HOST", "NAME", "STATE", "VCENTER"}, fixed: 2}
-	if !core {
-		s = sheet{head: []string{"HOST", "ID", "NAME", "STATE"}, fixed: 4}
+	core, vsphere := inventory.IsCore(k.Kind), strings.HasPrefix(k.Kind, "vsphere.")
+	s := sheet{head: []string{"HOST", "NAME", "STATE"}, fixed: 2}
+	switch {
+	case !core:
+		s.head = []string{"HOST", "ID", "NAME", "STATE"}
+	case vsphere:
+		s.head = append(s.head, "VCENTER")
 	}
 	s.wide = len(s.head)
 	for _, c := range columns {
@@ -72,9 +76,12 @@ func (a *app) sheetFor(k api.Kind, all []api.Resource) sheet {
 	}
 	s.head = append(s.head, "MODULE", "WHY STALE", "WHY INVALID")
 	s.row = func(r api.Resource) []string {
-		cells := []string{r.Hostname, r.ID, r.Name, state(r)}
-		if core {
-			cells = []string{r.Hostname, r.Name, state(r), inventory.VCenterName(r.Source)}
+		cells := []string{r.Hostname, r.Name, state(r)}
+		switch {
+		case !core:
+			cells = slices.Insert(cells, 1, r.ID)
+		case vsphere:
+			cells = append(cells, inventory.VCenterName(r.Source))
 		}
 		cells = append(cells, kindtable.Cells(r.Spec, columns, whole)...)
 		if core {
@@ -104,7 +111,10 @@ func vmSheet(whole bool) sheet {
 		for _, n := range v.NICs {
 			networks = append(networks, n.Source)
 		}
-		os, snapshots, autostart := "", "", ""
+		size, os, snapshots, autostart := "", "", "", ""
+		if disks > 0 {
+			size = kindtable.Size(disks)
+		}
 		if v.Guest != nil {
 			os, addresses = v.Guest.OS, v.Guest.Addresses
 		}
@@ -116,7 +126,7 @@ func vmSheet(whole bool) sheet {
 		}
 		return []string{
 			r.Hostname, r.Name, state(r), inventory.VCenterName(r.Source), v.Cluster,
-			strconv.Itoa(v.VCPUs), kindtable.Size(v.MemoryBytes), kindtable.Size(disks), kindtable.Warnings(v.Warnings, whole),
+			strconv.Itoa(v.VCPUs), kindtable.Size(v.MemoryBytes), size, kindtable.Warnings(v.Warnings, whole),
 			strings.Join(addresses, ","), strings.Join(networks, ","), os, v.Host, strings.Join(v.Datastores, ","), snapshots, autostart, v.StateReason,
 			r.ID, r.Source, r.StaleReason, r.Invalid,
 		}

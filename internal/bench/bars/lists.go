@@ -26,6 +26,8 @@ var listQueries = []struct {
 }{
 	{"by state", url.Values{"state": {inventory.VMRunning}, "limit": {"100"}}, 100},
 	{"by name", url.Values{"name": {"vm07.*"}, "limit": {"100"}}, 100},
+	{"of a cluster that none is in", url.Values{"cluster": {"prod"}, "limit": {"100"}}, 0},
+	{"of a vCenter that has none", url.Values{"source": {inventory.VCenterModule("east")}, "limit": {"100"}}, 0},
 	{"that nothing matches", url.Values{"state": {inventory.VMCrashed}, "limit": {"100"}}, 0},
 }
 
