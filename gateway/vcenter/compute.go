@@ -110,6 +110,7 @@ type hostFact struct {
 	resting    bool     // in maintenance
 	datastores []string // ids
 	manager    string   // address of the vCenter that the host obeys
+	portgroups []portgroup
 }
 
 var hostProps = map[string]setter{
@@ -125,6 +126,7 @@ var hostProps = map[string]setter{
 	"summary.config.sslThumbprint": on(func(f *hostFact, v string) { f.spec.Fingerprint = v }),
 	"config.network.pnic":          on(func(f *hostFact, v types.ArrayOfPhysicalNic) { f.setNICs(v.PhysicalNic) }),
 	"config.network.vnic":          on(func(f *hostFact, v types.ArrayOfHostVirtualNic) { f.setAddresses(v.HostVirtualNic) }),
+	"config.network.portgroup":     on(func(f *hostFact, v types.ArrayOfHostPortGroup) { f.setPortgroups(v.HostPortGroup) }),
 	"datastore":                    refsTo(func(f *hostFact, ids []string) { f.datastores = ids }),
 }
 

@@ -44,7 +44,7 @@ var topology = []collected{
 	{typ: "ResourcePool", fresh: func() fact { return &poolFact{} }, props: poolProps},
 	{typ: "VirtualApp", fresh: func() fact { return &poolFact{vapp: true} }, props: poolProps},
 	{typ: "Datastore", fresh: func() fact { return &datastoreFact{} }, props: datastoreProps, slow: []string{"summary", "host"}},
-	{typ: "Network", fresh: func() fact { return &networkFact{kind: "standard"} }, props: networkProps},
+	{typ: "Network", fresh: func() fact { return &networkFact{kind: standardNetwork} }, props: standardProps},
 	{typ: "OpaqueNetwork", fresh: func() fact { return &networkFact{kind: "opaque"} }, props: opaqueProps},
 	{typ: "DistributedVirtualPortgroup", fresh: func() fact { return &networkFact{kind: "distributed"} }, props: portgroupProps},
 	{typ: "DistributedVirtualSwitch", fresh: func() fact { return &switchFact{} }, props: switchProps, slow: []string{"summary.hostMember"}},

@@ -111,17 +111,22 @@ func (f *datastoreFact) show(v *view, o *object) (string, any) {
 
 // networkFact is what is kept of a network of whatever type.
 type networkFact struct {
-	kind       string // "standard", "distributed", "opaque"
+	kind       string // standardNetwork, "distributed", "opaque"
 	accessible bool
 	dvs        string // id
 	vlan       string
-	uplink     bool   // its tag says so
-	identity   string // of an opaque network
+	uplink     bool     // its tag says so
+	identity   string   // of an opaque network
+	hosts      []string // ids of those that have a standard network
 }
 
 var networkProps = map[string]setter{
 	"summary.accessible": on(func(f *networkFact, v bool) { f.accessible = v }),
 }
+
+var standardProps = with(networkProps, map[string]setter{
+	"host": refsTo(func(f *networkFact, ids []string) { f.hosts = ids }),
+})
 
 var opaqueProps = map[string]setter{
 	"summary": on(func(f *networkFact, v types.OpaqueNetworkSummary) {
@@ -169,6 +174,9 @@ func (f *networkFact) show(v *view, o *object) (string, any) {
 	if dvs, ok := factOf[*switchFact](v.get(f.dvs)); ok {
 		n.Switch = v.name(f.dvs)
 		n.Uplink = n.Uplink || slices.Contains(dvs.uplinks, o.id)
+	}
+	if f.kind == standardNetwork {
+		f.standard(v, o.name, &n)
 	}
 	return inventory.KindPortGroup, n
 }

@@ -317,9 +317,45 @@ func TestPortGroupsSayTheirVLANAndWhetherTheyAreUplinks(t *testing.T) {
 		until(t, want.Path, func() bool {
 			r, _, _ := w.Get(t.Context(), key(v, inventory.KindPortGroup, ids[i]))
 			got, _ = r.Spec.(inventory.PortGroup)
-			return got == want
+			return cmp.Equal(got, want)
 		})
 	}
+}
+
+func TestStandardNetworksShowWhatTheirHostsSay(t *testing.T) {
+	v := start(t, testvcenter.Options{VMs: 1, Hosts: 2, Standard: 2})
+	w := watch(t, v, Options{}, quick)
+	w.list()
+	ids, hosts := v.IDs("Network"), v.IDs("HostSystem")
+	group := func(name, vswitch string, vlan int32) types.ArrayOfHostPortGroup {
+		return types.ArrayOfHostPortGroup{HostPortGroup: []types.HostPortGroup{{Spec: types.HostPortGroupSpec{Name: name, VswitchName: vswitch, VlanId: vlan}}}}
+	}
+	shows := func(what string, i int, vswitch, vlan string, warnings int) {
+		t.Helper()
+		var got inventory.PortGroup
+		until(t, what, func() bool {
+			r, _, _ := w.Get(t.Context(), key(v, inventory.KindPortGroup, ids[i]))
+			got, _ = r.Spec.(inventory.PortGroup)
+			return got.Type == "standard" && got.Switch == vswitch && got.VLAN == vlan && len(got.Warnings) == warnings
+		})
+	}
+	shows("as on all hosts", 0, "vSwitch0", "30", 0)
+	shows("another", 1, "vSwitch0", "31", 0)
+	v.Set(hosts[1], "config.network.portgroup", group("std0", "vSwitch1", 0))
+	shows("of two minds", 0, "vSwitch0,vSwitch1", "0,30", 1)
+	shows("on one host only", 1, "vSwitch0", "31", 0)
+	v.Set(hosts[0], "config.network.portgroup", group("std0", "vSwitch1", 0))
+	shows("without a VLAN", 0, "vSwitch1", "", 0)
+	shows("on no host", 1, "", "", 0)
+	for _, h := range hosts {
+		v.Set(h, "config.network.portgroup", group("std0", "vSwitch1", 4095))
+	}
+	shows("tagged by the guest", 0, "vSwitch1", "1-4094", 0)
+	v.Set(ids[0], "name", "a%2fb")
+	for _, h := range hosts {
+		v.Set(h, "config.network.portgroup", group("a/b", "vSwitch2", 4))
+	}
+	shows("with a slash in its name", 0, "vSwitch2", "4", 0)
 }
 
 func TestWhatHasNoNotificationIsReadAgain(t *testing.T) {

@@ -38,6 +38,7 @@ func (v *inventory) fill(o Options) {
 	}
 	v.addStores(max(o.Datastores, 2), stores, hostRefs)
 	v.addNetworks(max(o.Networks, 2), nets)
+	v.addStandard(o.Standard, nets, hostRefs)
 	for _, c := range clusterRefs {
 		v.objects[c.Value].props["datastore"] = refs("Datastore", v.stores)
 		v.objects[c.Value].props["network"] = refs("DistributedVirtualPortgroup", v.nets)
@@ -104,6 +105,22 @@ func (v *inventory) addNetworks(n int, folder types.ManagedObjectReference) {
 			"config.defaultPortConfig": types.VMwareDVSPortSetting{Vlan: &types.VmwareDistributedVirtualSwitchVlanIdSpec{VlanId: int32(i + 10)}},
 		})
 		v.nets = append(v.nets, ref.Value)
+	}
+}
+
+// addStandard adds networks that each host has on its vSwitch0, with VLANs from 30 on.
+func (v *inventory) addStandard(n int, folder types.ManagedObjectReference, hosts []types.ManagedObjectReference) {
+	var groups types.ArrayOfHostPortGroup
+	for i := range n {
+		name := fmt.Sprintf("std%d", i)
+		v.add("Network", "network-", map[string]any{"name": name, "parent": folder, "summary.accessible": true, "host": refs("HostSystem", v.hosts)})
+		groups.HostPortGroup = append(groups.HostPortGroup, types.HostPortGroup{
+			Key: "key-vim.host.PortGroup-" + name, Vswitch: "key-vim.host.VirtualSwitch-vSwitch0",
+			Spec: types.HostPortGroupSpec{Name: name, VlanId: int32(i + 30), VswitchName: "vSwitch0"},
+		})
+	}
+	for _, h := range hosts {
+		v.objects[h.Value].props["config.network.portgroup"] = groups
 	}
 }
 

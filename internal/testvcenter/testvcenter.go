@@ -27,6 +27,8 @@ const pageSize = 100
 // Options says what the server is. Zero values give a small one.
 type Options struct {
 	VMs, Hosts, Clusters, Datastores, Networks int
+	// Standard is how many networks of the hosts' own switches there are.
+	Standard int
 	// User and Password are what Login takes.
 	User, Password string
 	// Listen is the address; empty: any port on loopback.

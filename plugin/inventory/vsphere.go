@@ -56,7 +56,7 @@ var vsphere = []plugin.Kind{
 	kind(KindDatastore, Datastore{}, column("TYPE", "type"), column("SIZE", "capacity_bytes"), column("FREE", "free_bytes"), column("SHARED", "shared"), column("HOSTS", "hosts"),
 		column("WARNINGS", "warnings"), wide("DATASTORE CLUSTER", "cluster"), wide("DATACENTER", "datacenter"), wide("URL", "url")),
 	kind(KindDatastoreCluster, DatastoreCluster{}, column("SIZE", "capacity_bytes"), column("FREE", "free_bytes"), wide("DATACENTER", "datacenter"), wide("DATASTORES", "datastores")),
-	kind(KindPortGroup, PortGroup{}, column("TYPE", "type"), column("SWITCH", "switch"), column("VLAN", "vlan"), column("UPLINK", "uplink"), wide("DATACENTER", "datacenter"), wide("ACCESSIBLE", "accessible")),
+	kind(KindPortGroup, PortGroup{}, column("TYPE", "type"), column("SWITCH", "switch"), column("VLAN", "vlan"), column("UPLINK", "uplink"), column("WARNINGS", "warnings"), wide("DATACENTER", "datacenter"), wide("ACCESSIBLE", "accessible")),
 	kind(KindSwitch, Switch{}, column("VERSION", "version"), column("MTU", "mtu"), column("HOSTS", "hosts"), wide("PORTS", "ports"), wide("DATACENTER", "datacenter")),
 	kind(KindTag, Tag{}, column("CATEGORY", "category"), wide("DESCRIPTION", "description")),
 	kind(KindTemplate, VM{}, column("CLUSTER", "cluster"), column("VCPUS", "vcpus"), column("MEMORY", "memory_bytes"), column("OS", "guest.os"), column("PATH", "path"), wide("ESXI", "host"), wide("DATASTORES", "datastores")),
@@ -180,13 +180,14 @@ type DatastoreCluster struct {
 // cannot be attached to them, so they belong in no choice of networks. vCenter
 // marks them by the tag SYSTEM/DVS.UPLINKPG.
 type PortGroup struct {
-	Type       string `json:"type"` // "standard", "distributed", "opaque"
-	Path       string `json:"path"`
-	Datacenter string `json:"datacenter,omitempty"` // name
-	Switch     string `json:"switch,omitempty"`     // name of the distributed switch
-	VLAN       string `json:"vlan,omitempty"`       // "12", "1-4094", "private 5"; empty: none, or of the standard switches
-	Uplink     bool   `json:"uplink,omitempty"`     // the switch's own, for its uplinks
-	Accessible bool   `json:"accessible"`
+	Type       string   `json:"type"` // "standard", "distributed", "opaque"
+	Path       string   `json:"path"`
+	Datacenter string   `json:"datacenter,omitempty"` // name
+	Switch     string   `json:"switch,omitempty"`     // name of the distributed switch, or of the hosts' own
+	VLAN       string   `json:"vlan,omitempty"`       // "12", "1-4094", "private 5"; empty: none
+	Uplink     bool     `json:"uplink,omitempty"`     // the switch's own, for its uplinks
+	Accessible bool     `json:"accessible"`
+	Warnings   []string `json:"warnings,omitempty"`
 }
 
 // Switch is a distributed virtual switch.
