@@ -128,7 +128,7 @@ func (a *app) eventCommand() *cobra.Command {
 	list.Flags().StringVar(&host, "host", "", "only of this host, by id or name")
 	list.Flags().StringVar(&kind, "kind", "", "only about this kind")
 	list.Flags().IntVar(&limit, "limit", 100, "at most so many, 1 to 1000")
-	_ = list.RegisterFlagCompletionFunc("host", a.completeHostFlag) // the flag exists
+	_ = list.RegisterFlagCompletionFunc("host", a.completeHost) // the flag exists
 	return group("event", "History of the hosts", list)
 }
 

@@ -30,6 +30,30 @@ func (a *app) offer(begun string, known []string, ask func(*client.Client) ([]st
 	return slices.Compact(fitting), cobra.ShellCompDirectiveNoFileComp
 }
 
+// mostNames is how many names are offered: nobody reads more.
+const mostNames = 200
+
+// completeGet offers kinds, and then the names of what there is of one.
+func (a *app) completeGet(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+	if len(args) != 1 || strings.ContainsAny(begun, "*?") {
+		return a.completeKind(cmd, args, begun)
+	}
+	return a.offer(begun, nil, func(c *client.Client) ([]string, error) {
+		kinds, err := kindsBehind(cmd.Context(), c, args[0])
+		var found []string
+		for _, k := range kinds {
+			page, err := c.Page(cmd.Context(), k.Kind, client.Filter{Name: begun + "*", Limit: mostNames})
+			if err != nil {
+				return found, err
+			}
+			for _, r := range page.Items {
+				found = append(found, r.Name)
+			}
+		}
+		return found, err
+	})
+}
+
 // each asks for resources of a kind and returns a word of each.
 func each(ctx context.Context, c *client.Client, kind string, word func(api.Resource) string) ([]string, error) {
 	all, err := c.Resources(ctx, kind, client.Filter{Limit: 1000})
@@ -51,16 +75,16 @@ func (a *app) completeKind(cmd *cobra.Command, args []string, begun string) ([]s
 	})
 }
 
-// completeHost offers hosts as the only argument.
-func (a *app) completeHost(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+// completeHostArg offers hosts as the first argument.
+func (a *app) completeHostArg(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	return a.completeHostFlag(cmd, args, begun)
+	return a.completeHost(cmd, args, begun)
 }
 
-// completeHostFlag offers hosts as a flag's value, whatever the arguments are.
-func (a *app) completeHostFlag(cmd *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+// completeHost offers hosts as a flag's value, whatever the arguments are.
+func (a *app) completeHost(cmd *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
 	return a.offer(begun, nil, func(c *client.Client) ([]string, error) {
 		hosts, err := c.Hosts(cmd.Context())
 		var found []string
@@ -101,7 +125,7 @@ func (a *app) completeState(kinds kindsOf) cobra.CompletionFunc {
 					continue
 				}
 				var page api.Resources
-				if page, err = c.Page(cmd.Context(), kind, client.Filter{Limit: 200}); err != nil {
+				if page, err = c.Page(cmd.Context(), kind, client.Filter{Limit: mostNames}); err != nil {
 					return states, err
 				}
 				for _, r := range page.Items {

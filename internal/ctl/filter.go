@@ -38,7 +38,7 @@ func (a *app) filterFlags(c *cobra.Command, kinds kindsOf) *filter {
 	flags.BoolVar(&f.stale, "stale", false, "only what is stale, or with =false what is not")
 	flags.BoolVar(&f.invalid, "invalid", false, "only what does not fit its declared schema, or with =false what does")
 	for name, complete := range map[string]cobra.CompletionFunc{
-		"host": a.completeHostFlag, "vcenter": a.completeVCenter, "cluster": a.completeCluster, "state": a.completeState(kinds),
+		"host": a.completeHost, "vcenter": a.completeVCenter, "cluster": a.completeCluster, "state": a.completeState(kinds),
 	} {
 		_ = c.RegisterFlagCompletionFunc(name, complete) // the flags exist
 	}

@@ -40,7 +40,7 @@ func (a *app) gatewayCommand() *cobra.Command {
 	p := &pairing{}
 	pair := &cobra.Command{
 		Use: "pair HOST NAME [--vcenter URL]", Short: "Make a vCenter known to a gateway, or change how it is", Long: pairHelp,
-		Args: exactly("HOST", "NAME"), ValidArgsFunction: a.completeHost,
+		Args: exactly("HOST", "NAME"), ValidArgsFunction: a.completeHostArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p.host, p.request.Name = args[0], args[1]
 			if err := p.complete(cmd.Flags().Changed); err != nil {

@@ -25,7 +25,7 @@ func (a *app) getCommand() *cobra.Command {
 			"Words for KIND:\n" + wordsHelp(),
 		Example: "  pf9ctl get vm --vcenter east --cluster prod --state running\n  pf9ctl get cluster -o wide\n" +
 			"  pf9ctl get com.acme.lun --host kvm1 -w\n  pf9ctl get lun 600a0b80 -o yaml",
-		ValidArgsFunction: a.completeKind,
+		ValidArgsFunction: a.completeGet,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 2 {
 				return nil

@@ -47,7 +47,7 @@ func (a *app) hostCommand() *cobra.Command {
 // onHost is a command about one host, which is named by its id or its name.
 func (a *app) onHost(verb, short string, do func(*cobra.Command, *client.Client, api.Host) error) *cobra.Command {
 	return &cobra.Command{
-		Use: verb + " HOST", Short: short, Args: exactly("HOST"), ValidArgsFunction: a.completeHost,
+		Use: verb + " HOST", Short: short, Args: exactly("HOST"), ValidArgsFunction: a.completeHostArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.with(func(c *client.Client) error {
 				h, err := c.Find(cmd.Context(), args[0])
@@ -129,7 +129,7 @@ func hostDetails(h api.Host, now time.Time) table {
 func (a *app) watchCommand() *cobra.Command {
 	var kind string
 	watch := &cobra.Command{
-		Use: "watch [HOST]", Short: "Follow what changes, live", ValidArgsFunction: a.completeHost,
+		Use: "watch [HOST]", Short: "Follow what changes, live", ValidArgsFunction: a.completeHostArg,
 		Long: "Follow what changes on all hosts, or on one, until interrupted.\nWith -o json each event is one line.",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {

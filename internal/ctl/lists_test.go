@@ -179,6 +179,8 @@ func TestCompletionOfFilters(t *testing.T) {
 		"__complete vm list --state":    "blocked\ncrashed\npaused\nrunning\nshut_off\nshutting_down\nsuspended\nunknown\n:4\n",
 		"__complete get link --state":   "up\n:4\n",
 		"__complete get cluster --host": ":4\n",
+		"__complete get portgroup":      "DVUplinks-8\napp\n:4\n",
+		"__complete get vm web":         ":4\n",
 	} {
 		if status, out, errs, _ := runOn(t, estate(), line); status != 0 || out != want {
 			t.Errorf("%s: status %d\n%s\n%s\nwant\n%s", line, status, errs, out, want)
