@@ -4,6 +4,7 @@ package vcsim
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
 	"fmt"
@@ -37,6 +38,7 @@ type Server struct {
 func Start(o Options) (*Server, error) {
 	m := simulator.VPX()
 	m.Host, m.Cluster, m.ClusterHost, m.Machine = 0, o.Clusters, o.Hosts, o.VMs
+	m.ServiceContent.About.InstanceUuid = newUUID()
 	if err := m.Create(); err != nil {
 		m.Remove()
 		return nil, fmt.Errorf("make the inventory: %w", err)
@@ -51,6 +53,14 @@ func Start(o Options) (*Server, error) {
 		Thumbprint: pki.Colons(sum[:]),
 		user:       m.Service.Listen.User, model: m, server: s,
 	}, nil
+}
+
+// newUUID returns a random UUID: by the simulator's own all vCenters are one.
+func newUUID() string {
+	b := make([]byte, 16)
+	_, _ = rand.Read(b) // never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
 // Operator logs in as somebody else who works on the vCenter. The caller logs out.

@@ -106,7 +106,7 @@ func TestAPI(t *testing.T) {
 		{"GET /api/v1/hosts/" + string(b.p.Host) + "/stats/vms", 503, []string{"disconnected: timeout"}},
 		{"GET /api/v1/kinds", 200, []string{`{"kind":"compute.vm","resources":3,"hosts":1,"invalid":0,"core":true`}},
 		{"GET /api/v1/kinds?schemas=perhaps", 400, []string{"schemas"}},
-		{"GET /api/v1/kinds/compute.vm", 200, []string{`"columns":[{"name":"VCPUS"`}},
+		{"GET /api/v1/kinds/compute.vm", 200, []string{`"columns":[{"name":"CLUSTER"`}},
 		{"GET /api/v1/kinds/no.kind", 404, []string{"no.kind"}},
 		{"GET /api/v1/resources/compute.vm?id=" + vm(1, "", "").ID, 200, []string{`"items":[{`, "web-2", `}]`}},
 		{"GET /api/v1/resources/compute.vm?id=" + vm(1, "", "").ID + "&name=web-1", 200, []string{`"items":[]`}},

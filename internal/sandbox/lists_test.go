@@ -1,0 +1,78 @@
+package sandbox_test
+
+import (
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/openpf9/openpf9/gateway/vault"
+	"github.com/openpf9/openpf9/internal/eventually"
+	"github.com/openpf9/openpf9/internal/vcsim"
+	"github.com/openpf9/openpf9/plugin/inventory"
+)
+
+// TestListsOfTwoVCenters asks for what is in one vCenter and in one cluster, of
+// a gateway that has two which are alike.
+func TestListsOfTwoVCenters(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and runs all programs")
+	}
+	ctx := t.Context()
+	const password = "s3cret-of-the-site"
+	b := newBox(t)
+	cp, err := b.ControlPlane(ctx, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := vault.Open(vault.Options{Dir: filepath.Join(b.Dir, "gateway/state/vault")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var conf strings.Builder
+	for i, name := range []string{"east", "west"} {
+		vc, err := vcsim.Start(vcsim.Options{Clusters: 1 + i, Hosts: 2, VMs: 2, User: "pf9", Password: password})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(vc.Close)
+		if err := v.Set(name, vault.Secret{User: "pf9", Password: password}); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&conf, "[vcenters.%s]\nurl = %q\nthumbprint = %q\n", name, vc.URL, vc.Thumbprint)
+	}
+	g, err := b.Gateway(ctx, cp, "gateway", conf.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually.Nil(t, func() error {
+		hosts, err := cp.Client.Hosts(ctx)
+		if err != nil || len(hosts) != 1 || hosts[0].Counts[inventory.KindVM] != 6 || hosts[0].Counts[inventory.KindCluster] != 3 {
+			return fmt.Errorf("hosts %+v, %w\n%s", hosts, err, g.Tail())
+		}
+		return nil
+	})
+	for _, tc := range []struct {
+		line  string
+		lines int // -1: it is refused
+		want  string
+	}{
+		{"get vm --no-headers", 6, " west "},
+		{"get vm --no-headers --vcenter west", 4, " west  DC0_C1 "},
+		{"get vm --no-headers --cluster DC0_C1", 2, " west "},
+		{"vm list --no-headers --vcenter east --cluster DC0_C0 --state running", 2, " east "},
+		{"vm list --no-headers --vcenter east --state shut_off", 0, ""},
+		{"get esxi --no-headers --cluster DC0_C0", 4, " connected "},
+		{"get vm --vcenter north", -1, "known are east, west"},
+		{"get portgroup --no-headers --vcenter east --name *DVUplinks*", 1, " true "},
+		{"network list --no-headers --vcenter east", 2, "DC0_DVPG0"},
+		{"get cluster --no-headers --vcenter east", 1, "or new VMs find no host"},
+	} {
+		args := append(strings.Fields(tc.line), "--url", cp.URL, "--token-file", filepath.Join(cp.State, "admin.token"), "--ca-file", cp.CAFile)
+		out, err := exec.CommandContext(ctx, b.Programs.Ctl, args...).CombinedOutput()
+		if (err != nil) != (tc.lines < 0) || tc.lines >= 0 && strings.Count(string(out), "\n") != tc.lines || !strings.Contains(string(out), tc.want) {
+			t.Errorf("pf9ctl %s: %v; want %d lines and %q in\n%s", tc.line, err, tc.lines, tc.want, out)
+		}
+	}
+}
