@@ -91,9 +91,9 @@ const (
 	guessedWide  = 12 // columns in a wide one
 	longestGuess = 24 // characters of a column's name
 
-	longestCell    = 60   // characters
-	longestWarning = 200  // of the first warning, which says a cause and a remedy
-	longestWhole   = 1000 // of a cell that is shown whole
+	longestCell  = 60   // characters
+	longestLast  = 200  // of a cell in the last column, and of the first warning
+	longestWhole = 1000 // of a cell that is shown whole
 )
 
 // Columns returns the columns of a kind for a table: those that are declared,
@@ -149,12 +149,14 @@ func guess(specs []json.RawMessage) []plugin.Column {
 }
 
 // Cells returns a spec's cells in the columns, cut to fit into a line or whole.
-// Of warnings, the array of a column whose path ends in this word, the first is
-// shown with how many there are beside it, and all if cells are whole.
+// The last column that is in each table, often a reason, is cut later, for it
+// pushes nothing away. Of warnings, the array of a column whose path ends in this
+// word, the first is shown with how many there are beside it, and all if cells
+// are whole.
 func Cells(spec json.RawMessage, columns []plugin.Column, whole bool) []string {
-	longest := longestCell
-	if whole {
-		longest = longestWhole
+	last := len(columns) - 1
+	for last > 0 && columns[last].Wide {
+		last--
 	}
 	v := decode(spec)
 	cells := make([]string, len(columns))
@@ -162,6 +164,13 @@ func Cells(spec json.RawMessage, columns []plugin.Column, whole bool) []string {
 		at, ok := c.In(v)
 		if !ok {
 			continue
+		}
+		longest := longestCell
+		switch {
+		case whole:
+			longest = longestWhole
+		case i == last:
+			longest = longestLast
 		}
 		if list, isList := at.([]any); isList && (c.Path == "warnings" || strings.HasSuffix(c.Path, ".warnings")) {
 			cells[i] = warnings(list, whole)
@@ -221,9 +230,9 @@ func Warnings(all []string, whole bool) string {
 	case whole:
 		return cut(Clean(strings.Join(all, "; ")), longestWhole)
 	case len(all) == 1:
-		return cut(Clean(all[0]), longestWarning)
+		return cut(Clean(all[0]), longestLast)
 	}
-	return fmt.Sprintf("%s (and %d more)", cut(Clean(all[0]), longestWarning), len(all)-1)
+	return fmt.Sprintf("%s (and %d more)", cut(Clean(all[0]), longestLast), len(all)-1)
 }
 
 func cut(s string, n int) string {

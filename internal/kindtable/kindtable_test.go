@@ -2,7 +2,6 @@ package kindtable
 
 import (
 	"encoding/json"
-	"slices"
 	"strings"
 	"testing"
 
@@ -67,15 +66,17 @@ func TestCells(t *testing.T) {
 		"size_bytes": "100.0 GiB", "n": "18446744073709551615", "on": "true", "none": "", "absent": "", "paths.0.state": "up", "paths.1.state": "",
 		"paths.x": "", "on.x": "", "tags": "a,b", "evil": "?[31m?", "long": strings.Repeat("é", 57) + "...", "object": `{"a":1}`, "neg_bytes": "-1",
 	} {
-		if got := Cells(spec, []plugin.Column{{Path: path}}, false); !slices.Equal(got, []string{want}) {
+		if got := Cells(spec, []plugin.Column{{Path: path}, {Path: "on"}, {Path: "n", Wide: true}}, false); got[0] != want {
 			t.Errorf("%s: %q, want %q", path, got, want)
 		}
 	}
 	if got := Cells([]byte("bad"), []plugin.Column{{Path: "a"}}, false); got[0] != "" {
 		t.Errorf("of bad JSON: %q", got)
 	}
-	if got := Cells(spec, []plugin.Column{{Path: "long"}}, true); got[0] != strings.Repeat("é", 100) {
-		t.Errorf("whole: %q", got)
+	for _, whole := range []bool{true, false} { // the last is shown whole, too
+		if got := Cells(spec, []plugin.Column{{Path: "long"}, {Path: "long", Wide: true}}, whole); got[0] != strings.Repeat("é", 100) || whole != (got[1] == got[0]) {
+			t.Errorf("whole %v: %q", whole, got)
+		}
 	}
 }
 
@@ -115,10 +116,11 @@ func FuzzCells(f *testing.F) {
 		cs := append(Columns("x", nil, []json.RawMessage{[]byte(spec)}), plugin.Column{Path: path})
 		for i, cell := range Cells([]byte(spec), cs, whole) {
 			longest := longestCell
-			if whole {
+			switch {
+			case whole:
 				longest = longestWhole
-			} else if strings.HasSuffix(cs[i].Path, "warnings") {
-				longest = longestWarning + len(" (and 4294967295 more)")
+			case i == len(cs)-1 || strings.HasSuffix(cs[i].Path, "warnings"):
+				longest = longestLast + len(" (and 4294967295 more)")
 			}
 			if cell != Clean(cell) || len([]rune(cell)) > longest {
 				t.Errorf("cell %q", cell)
