@@ -22,7 +22,7 @@ type filter struct {
 	cmd            *cobra.Command
 }
 
-// kindsOf are the kinds that a command lines up, for the arguments it has so far.
+// kindsOf returns the kinds that a command lists, by the arguments it has so far.
 type kindsOf func(ctx context.Context, c *client.Client, args []string) ([]string, error)
 
 // filterFlags gives a command the flags that select resources. The deployment

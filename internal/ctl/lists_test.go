@@ -14,7 +14,7 @@ import (
 	"github.com/openpf9/openpf9/plugin/inventory"
 )
 
-// resource is one as a deployment unit shows it; of a vCenter if the source is its module.
+// resource is one as a deployment unit shows it.
 func resource(host, source, kind, id, name, state string, spec any) api.Resource {
 	b, err := json.Marshal(spec)
 	if err != nil {
