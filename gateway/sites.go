@@ -24,6 +24,7 @@ import (
 	"github.com/openpf9/openpf9/internal/discovery"
 	"github.com/openpf9/openpf9/internal/wire"
 	"github.com/openpf9/openpf9/plugin"
+	"github.com/openpf9/openpf9/plugin/inventory"
 )
 
 // A site is one vCenter as the gateway knows it.
@@ -87,9 +88,13 @@ func (s *sites) configure(c Config, id wire.HostID) []discovery.Module {
 			s.byName[name] = made
 		}
 		st := s.byName[name]
+		tags := st.source.Tags()
 		all = append(all, discovery.Module{
 			Name: st.source.Module(), Kinds: vcenter.Kinds(), Source: st.source,
 			Interval: 5 * time.Minute, Timeout: 45 * time.Second, Config: fmt.Sprint(st.conf),
+		}, discovery.Module{
+			Name: tags.Module(), Kinds: []string{inventory.KindTag}, Source: tags,
+			Interval: 10 * time.Minute, Timeout: 2 * time.Minute, Config: fmt.Sprint(st.conf),
 		})
 	}
 	return all

@@ -28,10 +28,6 @@ import (
 	"github.com/openpf9/openpf9/plugin/inventory"
 )
 
-type everything struct{}
-
-func (everything) Contains(types.ManagedObjectReference) bool { return true }
-
 // vcenter simulates a vCenter and returns a client of it and its VMs.
 func vcenter(t *testing.T) (*vim25.Client, []mo.VirtualMachine) {
 	t.Helper()
@@ -114,7 +110,8 @@ func TestVMsOfAVCenterAreControlled(t *testing.T) {
 			_, ref, err := actions.ParseTarget(k)
 			return c, ref, err
 		},
-		Scope: everything{}, Control: func() error { return nil }, Journal: filepath.Join(state, "actions.journal"),
+		Permit:  func(types.ManagedObjectReference) error { return nil },
+		Control: func() error { return nil }, Journal: filepath.Join(state, "actions.journal"),
 	})
 	if err != nil {
 		t.Fatal(err)

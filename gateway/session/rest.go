@@ -19,6 +19,9 @@ const (
 	restIdle  = time.Hour       // after which vCenter ends a REST session at the latest
 )
 
+// ErrNoREST says that a vCenter has no REST interface.
+var ErrNoREST = errors.New("it has no REST interface")
+
 // restState is what is known of the sessions on vCenter's REST interface, of which
 // there is one at most. Whoever holds its place in the gate has it.
 type restState struct {
@@ -101,6 +104,8 @@ func (s *Session) loginREST(ctx context.Context, c *rest.Client, a Account, last
 		return nil
 	case rest.IsStatusError(err, http.StatusUnauthorized):
 		_ = s.rest.refused.set(a, s.now(), err) // it has no file
+	case rest.IsStatusError(err, http.StatusNotFound):
+		return ErrNoREST
 	case last.sent.Load() && last.status < http.StatusMultipleChoices:
 		s.rest.lost = s.now()
 	}

@@ -19,7 +19,6 @@ const pageSize = 500
 func (p *pass) sweep(ctx context.Context, changed func(...plugin.Key)) error {
 	tick := time.NewTicker(p.s.time.sweepEvery)
 	defer tick.Stop()
-	p.readTags(ctx, changed)
 	for {
 		select {
 		case <-ctx.Done():
@@ -31,7 +30,6 @@ func (p *pass) sweep(ctx context.Context, changed func(...plugin.Key)) error {
 				return fmt.Errorf("read again what has no notification: %w", err)
 			}
 		}
-		p.readTags(ctx, changed)
 		p.s.opts.Session.Tidy(ctx)
 	}
 }

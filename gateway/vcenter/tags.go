@@ -2,6 +2,7 @@ package vcenter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/vmware/govmomi/vapi/rest"
 	"github.com/vmware/govmomi/vapi/tags"
 
+	"github.com/openpf9/openpf9/gateway/session"
 	"github.com/openpf9/openpf9/plugin"
 	"github.com/openpf9/openpf9/plugin/inventory"
 )
@@ -17,21 +19,38 @@ import (
 // maxTags bounds the tags that are read: each costs a call.
 const maxTags = 1000
 
-// readTags reads the tags and what they are attached to. They are extras: that
-// they cannot be read is no trouble of the discovery, and the old ones stay.
-func (p *pass) readTags(ctx context.Context, changed func(...plugin.Key)) {
+// TagSource lists the tags of a Source's vCenter. It is a source of its own, for
+// tags come another way, by REST, and more slowly: what is wrong with them is no
+// trouble of the rest, and until they were read none is said to be gone.
+type TagSource struct{ s *Source }
+
+// Tags returns the source of the vCenter's tags.
+func (s *Source) Tags() *TagSource { return &TagSource{s} }
+
+// Module is the name of the discovery module.
+func (t *TagSource) Module() string { return inventory.VCenterTagModule(t.s.opts.Name) }
+
+// List reads the tags and what they are attached to, and emits them. A vCenter
+// without REST has none.
+func (t *TagSource) List(ctx context.Context, emit func(plugin.Resource)) error {
+	if err := t.s.health.await(ctx, t.s.time.firstList, t.s.time.grace); err != nil {
+		return t.s.describe(err)
+	}
 	var found []tag2objects
-	err := p.s.opts.Session.REST(ctx, func(ctx context.Context, c *rest.Client) (err error) {
+	err := t.s.opts.Session.REST(ctx, func(ctx context.Context, c *rest.Client) (err error) {
 		found, err = retrieveTags(ctx, tags.NewManager(c))
 		return err
 	})
+	if errors.Is(err, session.ErrNoREST) {
+		return nil
+	}
 	if err != nil {
-		p.s.log.Debug("tags cannot be read", "err", err)
-		return
+		return fmt.Errorf("tags: %w", err)
 	}
-	if keys := p.s.store.setTags(found); len(keys) > 0 {
-		changed(keys...)
+	for _, r := range t.s.store.tagged(found) {
+		emit(r)
 	}
+	return nil
 }
 
 // tag2objects is a tag and what it is attached to.
@@ -107,30 +126,20 @@ func categoryNames(ctx context.Context, m *tags.Manager) (map[string]string, err
 // isID says whether a text is the id of a tag or category.
 func isID(s string) bool { return strings.HasPrefix(s, "urn:") }
 
-// setTags lists tags in the place of the old ones and returns the keys that
-// differ now.
-func (s *store) setTags(found []tag2objects) (keys []plugin.Key) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	there := make(map[plugin.Key]bool)
-	for i := range found {
-		objects := slices.DeleteFunc(found[i].spec.Objects, func(id string) bool {
+// tagged makes the tags' resources. Of the objects, those that are listed are named.
+func (s *store) tagged(found []tag2objects) []plugin.Resource {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	all := make([]plugin.Resource, 0, len(found))
+	for _, t := range found {
+		t.spec.Objects = slices.DeleteFunc(t.spec.Objects, func(id string) bool {
 			o := s.objects[id]
 			return o == nil || o.shown == nil // not of the chosen clusters
 		})
-		found[i].spec.Objects = slices.Clip(objects)
-		r := &plugin.Resource{
-			Key:  plugin.Key{Kind: inventory.KindTag, ID: s.view.id(found[i].id)},
-			Name: cut(found[i].name), Parent: s.view.serverKey(), Spec: found[i].spec,
-		}
-		there[r.Key] = true
-		keys = append(keys, s.put(nil, r)...)
+		all = append(all, plugin.Resource{
+			Key:  plugin.Key{Kind: inventory.KindTag, ID: s.view.id(t.id)},
+			Name: cut(t.name), Parent: s.view.serverKey(), Spec: t.spec,
+		})
 	}
-	for k := range s.listed {
-		if k.Kind == inventory.KindTag && !there[k] {
-			delete(s.listed, k)
-			keys = append(keys, k)
-		}
-	}
-	return keys
+	return all
 }

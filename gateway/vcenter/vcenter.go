@@ -107,12 +107,12 @@ func New(o Options) *Source {
 // Module is the name that the source's module should have.
 func (s *Source) Module() string { return inventory.VCenterModule(s.opts.Name) }
 
-// Kinds are all kinds that a source may list.
+// Kinds are all kinds that a Source may list; its TagSource lists tags.
 func Kinds() []string {
 	return []string{
 		inventory.KindVM, inventory.KindTemplate, inventory.KindVCenter, inventory.KindDatacenter, inventory.KindFolder,
 		inventory.KindCluster, inventory.KindESXi, inventory.KindResourcePool, inventory.KindDatastore,
-		inventory.KindDatastoreCluster, inventory.KindPortGroup, inventory.KindSwitch, inventory.KindTag,
+		inventory.KindDatastoreCluster, inventory.KindPortGroup, inventory.KindSwitch,
 	}
 }
 

@@ -111,7 +111,7 @@ func TestVcsimsModelIsListed(t *testing.T) {
 		}
 	}
 	for _, kind := range Kinds() {
-		if kind != inventory.KindTemplate && kind != inventory.KindTag && got[kind] == 0 {
+		if kind != inventory.KindTemplate && got[kind] == 0 {
 			t.Errorf("there is no %s: %v", kind, got)
 		}
 	}
@@ -187,9 +187,7 @@ func TestWhatIsDoneInVcsimShows(t *testing.T) {
 
 func TestTagsAreListed(t *testing.T) {
 	s := vcsim(t, nil)
-	often := patient
-	often.sweepEvery = 50 * time.Millisecond
-	w := watch(t, nil, Options{Session: s}, often)
+	w := watch(t, nil, Options{Session: s}, patient)
 	w.list()
 	ctx := t.Context()
 	c := operator(t, s)
@@ -198,12 +196,10 @@ func TestTagsAreListed(t *testing.T) {
 		t.Fatal(err)
 	}
 	find := func() (r plugin.Resource, ok bool) {
-		for k, r := range w.list() {
-			if k.Kind == inventory.KindTag {
-				return r, true
-			}
+		if err := w.Tags().List(ctx, func(tag plugin.Resource) { r, ok = tag, true }); err != nil {
+			t.Fatal(err)
 		}
-		return r, false
+		return r, ok
 	}
 	var tag string
 	err = s.REST(ctx, func(ctx context.Context, c *rest.Client) error {

@@ -112,7 +112,11 @@ func ofVCenter(ctx context.Context, c *client.Client, q client.Filter, name stri
 func list(ctx context.Context, c *client.Client, kinds []string, q client.Filter) ([]api.Resource, error) {
 	all := []api.Resource{}
 	for _, kind := range kinds {
-		some, err := c.Resources(ctx, kind, q)
+		asked := q
+		if name := inventory.VCenterName(q.Source); name != "" && kind == inventory.KindTag { // which a module of their own lists
+			asked.Source = inventory.VCenterTagModule(name)
+		}
+		some, err := c.Resources(ctx, kind, asked)
 		if err != nil {
 			return nil, err
 		}

@@ -26,21 +26,28 @@ const (
 	KindTag              = "vsphere.tag"               // Tag; its id ends in the URN of the tag
 )
 
-// modulePrefix begins the name of a module that lists a vCenter.
-const modulePrefix = "vcenter-"
+// What begins the names of modules that list a vCenter, and its tags.
+const (
+	modulePrefix    = "vcenter-"
+	tagModulePrefix = "tags-"
+)
 
 // VCenterModule returns the name of the module that lists what the vCenter has
 // which a gateway was paired with under a name.
 func VCenterModule(name string) string { return modulePrefix + name }
 
+// VCenterTagModule returns the name of the module that lists its tags.
+func VCenterTagModule(name string) string { return tagModulePrefix + name }
+
 // VCenterName returns the name of the vCenter that a module lists; empty: it
 // lists none.
 func VCenterName(module string) string {
-	name, found := strings.CutPrefix(module, modulePrefix)
-	if !found {
-		return ""
+	for _, prefix := range []string{modulePrefix, tagModulePrefix} {
+		if name, found := strings.CutPrefix(module, prefix); found {
+			return name
+		}
 	}
-	return name
+	return ""
 }
 
 // vsphere is a part of the table of core kinds.
