@@ -187,7 +187,7 @@ func FuzzAnswers(f *testing.F) {
 		if (id == "") != (inner == "") && inner != "" && !strings.Contains(inner, "ticketType") {
 			t.Errorf("the ticket %q is told as %q", id, inner)
 		}
-		leaseURLs(answer, func(host, _ string) bool {
+		leaseURLs(answer, "AB", func(host, _ string) bool {
 			if host == "" {
 				t.Error("a file is on no host")
 			}

@@ -3,19 +3,21 @@ package vcproxy
 import (
 	"context"
 	"net/http"
+	"slices"
 )
 
 // ancestry are the properties that say where an object of a type is; the others
 // do not appear by calls of clients.
 var ancestry = map[string][]string{
-	vm:             {"parent", "resourcePool"},
+	vm:             {"parent", "resourcePool", "runtime.host"},
 	folder:         {"parent"},
 	snapshot:       {"vm"},
 	"ResourcePool": {"parent"},
 }
 
-// newbornDepth bounds how many steps upward are asked for.
-const newbornDepth = 4
+// newbornDepth bounds how many steps upward are asked for. OpenStack's first
+// machine is in three new folders, and its snapshot is in it.
+const newbornDepth = 6
 
 // newborn says whether an object that the inventory does not know yet is in the
 // delegated scope, by asking vCenter where it is: a client changes a machine
@@ -33,12 +35,28 @@ func (b *Broker) newbornAt(ctx context.Context, s *session, ref Ref, depth int) 
 	if !ok || len(above) == 0 {
 		return false
 	}
+	if ref.Type == vm {
+		if above = placeAndPool(above); above == nil {
+			return false
+		}
+	}
 	for _, p := range above {
 		if !b.opts.Scope.Contains(p) && !b.newbornAt(ctx, s, p, depth-1) {
 			return false
 		}
 	}
 	return true
+}
+
+// placeAndPool chooses what a machine must be in: its folder, and its pool or, of
+// a template, which has none, its host; nil: vCenter does not say.
+func placeAndPool(above []Ref) []Ref {
+	pooled := slices.ContainsFunc(above, func(r Ref) bool { return r.Type == "ResourcePool" || r.Type == "VirtualApp" })
+	chosen := slices.DeleteFunc(above, func(r Ref) bool { return pooled && r.Type == "HostSystem" })
+	if len(chosen) < 2 {
+		return nil
+	}
+	return chosen
 }
 
 // parents asks vCenter for the objects around one.

@@ -17,6 +17,8 @@ import (
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/openpf9/openpf9/internal/vcsim"
 )
 
 var long = flag.Bool("long", false, "run OpenStack's own programs, which takes a minute")
@@ -37,6 +39,7 @@ func openStack(t *testing.T) *stand {
 	}
 	files := description(t, filepath.Join(strings.TrimSpace(string(out)), "wsdl", "7.0"))
 	s, _ := partStandWith(t, func(m *simulator.Model) {
+		vcsim.Complete(m)
 		for name, text := range files {
 			m.Service.HandleFunc("/sdk/"+name, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(text) })
 		}
@@ -85,7 +88,7 @@ func (s *stand) script(t *testing.T, name string, want map[string]string, after 
 	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.server.Certificate().Raw}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "timeout", "300", python, filepath.Join("testdata", name), u.Hostname(), u.Port(), ca)
+	cmd := exec.CommandContext(t.Context(), "timeout", "300", python, filepath.Join("testdata", name), u.Hostname(), u.Port(), ca, s.dir)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()
@@ -174,4 +177,11 @@ func TestNovaDriverUnchanged(t *testing.T) {
 			t.Errorf("the audit has no %s", method)
 		}
 	}
+}
+
+func TestNovaLife(t *testing.T) {
+	s := openStack(t)
+	makeImages(t, s.dir)
+	s.script(t, "nova_life.py", nil, nil)
+	t.Log(s.auditText(t))
 }

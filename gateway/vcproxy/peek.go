@@ -152,13 +152,14 @@ func collector(answer []byte) (ref Ref) {
 var (
 	deviceURL  = regexp.MustCompile(`(?s)<deviceUrl>.*?</deviceUrl>`)
 	urlInside  = regexp.MustCompile(`<url>https://([^/<]+)(/[^<]*)</url>`)
-	thumbprint = regexp.MustCompile(`<(sslThumbprint|certThumbprintList)[ >].*?</(sslThumbprint|certThumbprintList)>`)
+	thumbprint = regexp.MustCompile(`<sslThumbprint(?:/>|>[^<]*</sslThumbprint>)`)
 )
 
 // leaseURLs finds the addresses of transfers in an answer. found decides on each;
 // an address that it accepts becomes one at the gateway: by the API, the host "*"
-// is whom the client is connected to.
-func leaseURLs(answer []byte, found func(host, path string) bool) []byte {
+// is whom the client is connected to. It gets the thumbprint that is given here;
+// OpenStack's client does not do without one, be it empty.
+func leaseURLs(answer []byte, thumb string, found func(host, path string) bool) []byte {
 	return deviceURL.ReplaceAllFunc(answer, func(one []byte) []byte {
 		m := urlInside.FindSubmatch(one)
 		if m == nil {
@@ -169,7 +170,7 @@ func leaseURLs(answer []byte, found func(host, path string) bool) []byte {
 			return one
 		}
 		one = thumbprint.ReplaceAll(one, nil)
-		return bytes.Replace(one, m[0], []byte("<url>https://*"+string(m[2])+"</url>"), 1)
+		return bytes.Replace(one, m[0], []byte("<url>https://*"+string(m[2])+"</url><sslThumbprint>"+thumb+"</sslThumbprint>"), 1)
 	})
 }
 

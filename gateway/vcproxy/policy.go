@@ -119,6 +119,9 @@ func (j judge) write(c *call, f *facts) (Ref, string) {
 			return e.ref(), "only virtual machines are moved from here"
 		}
 	}
+	if kind := c.root.value("ticketType"); c.method() == "AcquireTicket" && !slices.Contains(ticketTypes, kind) {
+		return f.target, fmt.Sprintf("tickets are given for consoles, not for %.32q", kind)
+	}
 	for _, e := range f.strings {
 		if strings.HasPrefix(e.text, "[") && e.local != "annotation" || slices.Contains(pathElements, e.local) && e.text != "" {
 			if why := j.path(f.target, e.text); why != "" {
@@ -133,6 +136,9 @@ func (j judge) write(c *call, f *facts) (Ref, string) {
 	}
 	return Ref{}, ""
 }
+
+// ticketTypes are of consoles; others reach into the guest or bring devices.
+var ticketTypes = []string{"mks", "webmks"}
 
 // pathElements hold a datastore path or nothing.
 var pathElements = []string{
@@ -220,7 +226,7 @@ func (j judge) backing(near Ref, st typed) string {
 		}
 	case "VirtualEthernetCardDistributedVirtualPortBackingInfo":
 		port, _ := st.child("port")
-		if port == nil || !j.scope.Contains(Ref{Type: "DistributedVirtualPortgroup", Value: port.value("portgroupKey")}) {
+		if port == nil || !j.scope.Contains(Ref{Type: portGroup, Value: port.value("portgroupKey")}) {
 			return "the port group is not named or not delegated"
 		}
 	default:

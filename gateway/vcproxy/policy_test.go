@@ -174,6 +174,12 @@ func TestWritesStayInTheDelegatedScope(t *testing.T) {
 		}})
 		refused(t, err, "other vCenters")
 	})
+	t.Run("a ticket into the guest", func(t *testing.T) {
+		for _, kind := range []string{"guestControl", "device", ""} {
+			_, err := methods.AcquireTicket(ctx, vc, &types.AcquireTicket{This: in, TicketType: kind})
+			refused(t, err, "tickets are given for consoles")
+		}
+	})
 	t.Run("many machines that nobody knows", func(t *testing.T) {
 		list := make([]vcproxy.Ref, 1000)
 		for i := range list {
@@ -327,6 +333,7 @@ func TestSecretsAreNotRead(t *testing.T) {
 	}{
 		"a delegated machine's own options": {types.PropertySpec{Type: "VirtualMachine", PathSet: []string{"config.extraConfig"}}, types.ObjectSpec{Obj: in}},
 		"harmless ones of any":              {types.PropertySpec{Type: "VirtualMachine", PathSet: []string{"name", "config.hardware.device"}}, types.ObjectSpec{Obj: out}},
+		"a port group's settings":           {types.PropertySpec{Type: "DistributedVirtualPortgroup", PathSet: []string{"config"}}, types.ObjectSpec{Obj: inv.prefixed(t, "DVS0-DVUplinks")}},
 		"OpenStack's mark":                  {types.PropertySpec{Type: "VirtualMachine", PathSet: []string{`config.extraConfig["nvp.vm-uuid"]`}}, types.ObjectSpec{Obj: in}},
 	} {
 		t.Run(name, func(t *testing.T) {

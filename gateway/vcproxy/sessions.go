@@ -34,9 +34,10 @@ type session struct {
 	calls  int
 	busy   int  // calls on their way
 	bound  int  // filters and views that died with an upstream session would be missed
-	leases int  // of transfers
 	ended  bool // no new calls
 	own    ownSet
+	leases ownSet // of transfers that have not ended
+	uploads uploads
 	reads  bucket
 	writes bucket
 	logins bucket

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -26,6 +27,7 @@ type grant struct {
 
 const (
 	grantTime    = 10 * time.Minute // to begin with a ticket
+	leaseTime    = 24 * time.Hour   // for all files of a lease
 	grantsMax    = 1024             // of all sessions; when full no more are given
 	transferIdle = time.Minute      // without a byte
 )
@@ -40,10 +42,8 @@ func (g *grants) add(key string, one grant, isLease bool) error {
 		g.tickets, g.leases = make(map[string]grant), make(map[string]grant)
 	}
 	now := time.Now()
-	for k, old := range g.tickets {
-		if now.After(old.until) {
-			delete(g.tickets, k)
-		}
+	for _, m := range []map[string]grant{g.tickets, g.leases} {
+		maps.DeleteFunc(m, func(_ string, old grant) bool { return now.After(old.until) })
 	}
 	if len(g.tickets)+len(g.leases) >= grantsMax {
 		return errBusy
@@ -57,13 +57,12 @@ func (g *grants) add(key string, one grant, isLease bool) error {
 }
 
 func (g *grants) drop(s *session) {
-	for _, m := range []map[string]grant{g.tickets, g.leases} {
-		for k, one := range m {
-			if one.s == s {
-				delete(m, k)
-			}
-		}
-	}
+	g.dropLeases(s)
+	maps.DeleteFunc(g.tickets, func(_ string, one grant) bool { return one.s == s })
+}
+
+func (g *grants) dropLeases(s *session) {
+	maps.DeleteFunc(g.leases, func(_ string, one grant) bool { return one.s == s })
 }
 
 // serveTicket forwards a request for a ticket to read or write one file.
@@ -145,6 +144,8 @@ func (b *Broker) wanted(t *turn) (grant, error) {
 	switch {
 	case u.Host == t.r.Host || u.Host == upstream.Host || u.Hostname() == upstream.Hostname() && u.Port() == "":
 		u.Host = upstream.Host
+	case !b.opts.HostTickets:
+		return grant{}, fmt.Errorf("files are not exchanged with the host %.80q itself; send them to the gateway, which reaches vCenter", u.Host)
 	default:
 		h, err := b.host(u.Host)
 		if err != nil {
@@ -205,12 +206,16 @@ func (b *Broker) learnLeases(resp *http.Response, t *turn) ([]byte, error) {
 		resp.Body = &putBack{io.MultiReader(bytes.NewReader(body), resp.Body), resp.Body}
 		return nil, nil
 	}
-	return leaseURLs(body, func(host, path string) bool {
+	thumb := ""
+	if t.r.TLS != nil {
+		thumb = b.thumbprint
+	}
+	return leaseURLs(body, thumb, func(host, path string) bool {
 		u, err := url.Parse(path)
 		if err != nil || !strings.HasPrefix(u.Path, "/nfc/") || strings.Contains(u.Path, "..") || u.RawQuery != "" {
 			return false
 		}
-		one := grant{s: t.s, host: host, target: u.EscapedPath()}
+		one := grant{s: t.s, host: host, target: u.EscapedPath(), until: time.Now().Add(leaseTime)}
 		if host == "*" || host == b.opts.Upstream.URL.Host || host == b.opts.Upstream.URL.Hostname() {
 			one.host = ""
 		}
@@ -240,8 +245,8 @@ func (b *Broker) granted(r *http.Request) (grant, string, error) {
 	case len(tickets) == 1:
 		id = tickets[0].Value
 		one, ok = b.grants.tickets[id]
-		ok = ok && time.Now().Before(one.until)
 	}
+	ok = ok && time.Now().Before(one.until)
 	b.mu.Unlock()
 	s := b.session(r)
 	client, known := clientOf(r.Context())
@@ -271,6 +276,9 @@ func (b *Broker) serveTransfer(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer one.s.done()
+	if isUpload(r) {
+		defer one.s.beginUpload()()
+	}
 	changes := r.Method == http.MethodPut || r.Method == http.MethodPost
 	ctx, leave, err := b.sw.pass(r.Context(), changes)
 	if err == nil && changes {

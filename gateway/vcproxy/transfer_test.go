@@ -134,7 +134,7 @@ func newHostStand(t *testing.T) *hostStand {
 		} {
 			h.known[name] = vcproxy.Host{Ref: s.read(t).ref(t, "HostSystem", "DC0_H0"), Address: h.esx.server.Listener.Addr().String(), Thumbprint: pin}
 		}
-		o.Hosts = h.known
+		o.Hosts, o.HostTickets = h.known, true
 	})
 	h.vc = h.client(t)
 	return h
