@@ -35,7 +35,8 @@ func ova(t *testing.T, file string, disk []byte) {
 }
 
 func TestGovcWholeLife(t *testing.T) {
-	s, _ := partStand(t)
+	s, inv := partStand(t)
+	inv.twins()
 	makeImages(t, s.dir)
 	image := filepath.Join(s.dir, "stream.vmdk")
 	stream, err := os.ReadFile(image)

@@ -177,8 +177,8 @@ func FuzzAnswers(f *testing.F) {
 	f.Fuzz(func(t *testing.T, answer []byte) {
 		faultName(answer)
 		allMissing(answer)
-		collector(answer)
-		parents(answer)
+		contentRef(answer, "propertyCollector")
+		referred(answer)
 		ref := returned(answer)
 		id, inner := ticket(answer)
 		if c, err := parseCall([]byte(envelope(`<CancelTask xmlns="urn:vim25"><_this type="` + escaped(ref.Type) + `">` + escaped(ref.Value) + `</_this></CancelTask>`))); err == nil && c.root.children[0].text != ref.Value {

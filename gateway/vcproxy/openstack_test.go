@@ -38,7 +38,7 @@ func openStack(t *testing.T) *stand {
 		t.Skip("there is no oslo.vmware; apt-get install python3-oslo.vmware python3-nova")
 	}
 	files := description(t, filepath.Join(strings.TrimSpace(string(out)), "wsdl", "7.0"))
-	s, _ := partStandWith(t, func(m *simulator.Model) {
+	s, inv := partStandWith(t, func(m *simulator.Model) {
 		vcsim.Complete(m)
 		for name, text := range files {
 			m.Service.HandleFunc("/sdk/"+name, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(text) })
@@ -50,6 +50,7 @@ func openStack(t *testing.T) *stand {
 		}
 	})
 	s.tap.base = guard{s.tap.base}
+	inv.twins()
 	return s
 }
 

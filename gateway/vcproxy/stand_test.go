@@ -337,6 +337,15 @@ func (i *inventory) prefixed(t testing.TB, prefix string) vcproxy.Ref {
 	return vcproxy.Ref{}
 }
 
+// twins puts another datacenter into the inventory, whose datastore has the name of
+// a delegated one.
+func (i *inventory) twins() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.objects["datacenter-9999"] = vcproxy.Object{Type: "Datacenter", Name: "Elsewhere"}
+	i.objects["datastore-9999"] = vcproxy.Object{Type: "Datastore", Name: "LocalDS_0", Within: []string{"datacenter-9999"}}
+}
+
 // read fills the inventory from vcsim.
 func (s *stand) read(t testing.TB) *inventory {
 	t.Helper()

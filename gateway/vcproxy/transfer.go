@@ -67,7 +67,7 @@ func (g *grants) dropLeases(s *session) {
 
 // serveTicket forwards a request for a ticket to read or write one file.
 func (b *Broker) serveTicket(ctx context.Context, w http.ResponseWriter, t *turn) (result string, err error) {
-	one, err := b.wanted(t)
+	one, err := b.wanted(ctx, t)
 	if err != nil {
 		return resultRefused, &refusal{t.call.method(), t.facts.target, err.Error()}
 	}
@@ -123,7 +123,7 @@ func ticket(body []byte) (id, inner string) {
 
 // wanted checks what a ticket is wanted for, and writes the address as vCenter
 // knows it.
-func (b *Broker) wanted(t *turn) (grant, error) {
+func (b *Broker) wanted(ctx context.Context, t *turn) (grant, error) {
 	spec, _ := t.call.root.child("spec")
 	if spec == nil || spec.xsiType.local != "SessionManagerHttpServiceRequestSpec" {
 		return grant{}, errors.New("tickets are given for files only")
@@ -153,7 +153,7 @@ func (b *Broker) wanted(t *turn) (grant, error) {
 		}
 		one.host, near = u.Host, h.Ref
 	}
-	if one.target, err = b.file(u, near); err != nil {
+	if one.target, err = b.file(ctx, t.s, u, near); err != nil {
 		return grant{}, err
 	}
 	address.text = "https://" + u.Host + one.target
@@ -175,7 +175,7 @@ func (b *Broker) host(name string) (Host, error) {
 }
 
 // file checks the address of a file on a datastore and spells it in one way.
-func (b *Broker) file(u *url.URL, near Ref) (string, error) {
+func (b *Broker) file(ctx context.Context, s *session, u *url.URL, near Ref) (string, error) {
 	path, ok := strings.CutPrefix(u.Path, "/folder/")
 	if !ok || strings.ContainsAny(path, "\\\x00\r\n") {
 		return "", errors.New("this is no file on a datastore")
@@ -190,6 +190,9 @@ func (b *Broker) file(u *url.URL, near Ref) (string, error) {
 		return "", errors.New("the address must have dsName and may have dcPath, once each, and nothing else")
 	}
 	name := query.Get("dsName")
+	if near == (Ref{}) && query.Get("dcPath") != "" && len(b.opts.Scope.Datastores(near, name)) > 1 {
+		near = b.datacenter(ctx, s, query.Get("dcPath"))
+	}
 	if !(judge{scope: b.opts.Scope}).all(b.opts.Scope.Datastores(near, name)) {
 		return "", fmt.Errorf("the datastore %.80q is not delegated", name)
 	}
@@ -334,7 +337,7 @@ func (b *Broker) matches(r *http.Request, one *grant) error {
 		}
 		near = h.Ref
 	}
-	target, err := b.file(r.URL, near) // the datastore may not be delegated any more
+	target, err := b.file(r.Context(), one.s, r.URL, near) // the datastore may not be delegated any more
 	switch {
 	case err != nil:
 		return err
