@@ -5,9 +5,20 @@ import (
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/vmware/govmomi/nfc"
+	"github.com/vmware/govmomi/object"
+	"github.com/vmware/govmomi/property"
+	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/mo"
+	"github.com/vmware/govmomi/vim25/soap"
+	"github.com/vmware/govmomi/vim25/types"
 	"github.com/vmware/govmomi/vmdk"
+
+	"github.com/openpf9/openpf9/gateway/vcproxy"
+	"github.com/openpf9/openpf9/internal/vcsim"
 )
 
 // imageSize is of the disk that all images hold.
@@ -69,4 +80,71 @@ func sparse(t *testing.T, disk []byte) []byte {
 		}
 	}
 	return append(append(out.Bytes(), make([]byte, int(h.Overhead)*vmdk.SectorSize-out.Len())...), data...)
+}
+
+// What nova does with images, in parts; nova itself is there with -long only.
+func TestImagesOnTheirWay(t *testing.T) {
+	s, inv := partStandWith(t, vcproxy.Limits{}, vcsim.Complete)
+	store := inv.ref(t, "Datastore", "LocalDS_0")
+	inv.twins()
+	makeImages(t, s.dir)
+	vc := s.client(t)
+	ctx, dc := t.Context(), inv.ref(t, "Datacenter", "DC0")
+	s.must(t, "datastore.upload", "-ds=LocalDS_0", filepath.Join(s.dir, "sparse.vmdk"), "images/sparse.vmdk")
+	done := func(ref vcproxy.Ref) any {
+		t.Helper()
+		info, err := object.NewTask(vc, ref).WaitForResult(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Result
+	}
+	copied, err := methods.CopyVirtualDisk_Task(ctx, vc, &types.CopyVirtualDisk_Task{
+		This: *vc.ServiceContent.VirtualDiskManager, SourceName: "[LocalDS_0] images/sparse.vmdk", SourceDatacenter: &dc, DestName: "[LocalDS_0] images/disk.vmdk",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done(copied.Returnval)
+	back := filepath.Join(s.dir, "back")
+	s.must(t, "datastore.download", "-ds=LocalDS_0", "images/disk-flat.vmdk", back)
+	if got, err := os.ReadFile(back); err != nil || !bytes.Equal(got, imageDisk()) {
+		t.Errorf("the disk came back with %d bytes, %v", len(got), err)
+	}
+	var ds mo.Datastore
+	if err := property.DefaultCollector(vc).RetrieveOne(ctx, store, []string{"browser"}, &ds); err != nil {
+		t.Fatal(err)
+	}
+	search, err := methods.SearchDatastore_Task(ctx, vc, &types.SearchDatastore_Task{This: ds.Browser, DatastorePath: "[LocalDS_0] images"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found := done(search.Returnval).(types.HostDatastoreBrowserSearchResults); len(found.File) != 3 {
+		t.Errorf("%d files are there, want 3", len(found.File))
+	}
+	machine := inv.ref(t, "VirtualMachine", "DC0_C0_RP0_VM0")
+	ticket, err := methods.AcquireTicket(ctx, vc, &types.AcquireTicket{This: machine, TicketType: "webmks"})
+	if err != nil || ticket.Returnval.Ticket == "" || ticket.Returnval.SslThumbprint == "" {
+		t.Errorf("the console's ticket is %v, %v", ticket, err)
+	}
+	export, err := methods.ExportVm(ctx, vc, &types.ExportVm{This: machine})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := nfc.NewLease(vc, export.Returnval)
+	info, err := l.Wait(ctx, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.StartUpdater(ctx, info).Done()
+	if err := l.DownloadFile(ctx, back, info.Items[0], soap.DefaultDownload); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(back); err != nil || !strings.HasPrefix(string(got), "# Disk DescriptorFile") {
+		t.Errorf("the machine's disk came as %.40q, %v", got, err)
+	}
+	if err := l.Complete(ctx); err != nil {
+		t.Error(err)
+	}
+	s.noSecret(t)
 }

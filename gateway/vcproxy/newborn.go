@@ -113,11 +113,26 @@ func (b *Broker) datacenter(ctx context.Context, s *session, path string) Ref {
 
 // content finds one of vCenter's objects that serve all others.
 func (b *Broker) content(ctx context.Context, name string) (Ref, error) {
+	b.mu.Lock()
+	ref, ok := b.contents[name]
+	b.mu.Unlock()
+	if ok {
+		return ref, nil
+	}
 	root := &element{local: "RetrieveServiceContent", children: []*element{
 		reference("_this", Ref{Type: "ServiceInstance", Value: "ServiceInstance"}),
 	}}
 	answer, err := b.ask(ctx, nil, root)
-	return contentRef(answer, name), err
+	if err != nil {
+		return Ref{}, err
+	}
+	if ref = contentRef(answer, name); ref == (Ref{}) {
+		return Ref{}, fmt.Errorf("vCenter has no %s", name)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.contents[name] = ref
+	return ref, nil
 }
 
 // ask sends a call of our own and returns a small answer that is no fault.

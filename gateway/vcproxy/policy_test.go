@@ -74,20 +74,28 @@ func TestEveryMethodOutsideOfTheListIsRefused(t *testing.T) {
 // port group.
 func partStand(t *testing.T) (*stand, *inventory) {
 	t.Helper()
-	return partStandWith(t, nil)
+	return partStandWith(t, vcproxy.Limits{}, nil)
 }
 
-func partStandWith(t *testing.T, before func(*simulator.Model)) (*stand, *inventory) {
+func partStandWith(t *testing.T, limits vcproxy.Limits, before func(*simulator.Model)) (*stand, *inventory) {
 	t.Helper()
 	var inv *inventory
 	s := newStandWith(t, before, func(s *stand, o *vcproxy.Options) {
 		inv = s.read(t)
+		o.Limits, o.Hosts = limits, anyHost{}
 		o.Scope = vcproxy.Delegation{Inventory: inv, Roots: []vcproxy.Ref{
 			inv.ref(t, "ClusterComputeResource", "DC0_C0"), inv.ref(t, "Folder", "vm"),
 			inv.ref(t, "Datastore", "LocalDS_0"), inv.ref(t, "DistributedVirtualPortgroup", "DC0_DVPG0"),
 		}}
 	})
 	return s, inv
+}
+
+// anyHost knows all hosts, and reaches none.
+type anyHost struct{}
+
+func (anyHost) Host(string) (vcproxy.Host, bool) {
+	return vcproxy.Host{Address: "127.0.0.1:1", Thumbprint: strings.Repeat("00", 32)}, true
 }
 
 // refused wants a call to be refused with words.

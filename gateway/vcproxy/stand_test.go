@@ -171,7 +171,7 @@ func newStandWith(t testing.TB, before func(*simulator.Model), change func(*stan
 	opts := vcproxy.Options{
 		Upstream: s.upstream(), AuditFile: filepath.Join(s.dir, "audit.log"), SwitchFile: filepath.Join(s.dir, "switch"),
 		Authenticate: vcproxy.LocalSecret(localUser, localSecret), Certificate: ownCertificate(),
-		Log:          slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Log: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	opts.Scope = s.everything(t)
 	if change != nil {

@@ -57,10 +57,10 @@ type Options struct {
 	// address of a lease to it. Nil: they are told none.
 	Certificate []byte
 	AuditFile   string
-	OnAudit      func(Record) // gets each record too; must not block; may be nil
-	SwitchFile   string
-	Limits       Limits
-	Log          *slog.Logger // nil: nothing is logged
+	OnAudit     func(Record) // gets each record too; must not block; may be nil
+	SwitchFile  string
+	Limits      Limits
+	Log         *slog.Logger // nil: nothing is logged
 }
 
 // Broker is the session broker. It is an http.Handler; serve it over TLS.
@@ -84,6 +84,7 @@ type Broker struct {
 	mu       sync.Mutex // guards the fields below
 	sessions map[string]*session
 	grants   grants
+	contents map[string]Ref     // vCenter's objects that serve all others, once known
 	guesses  map[string]*bucket // failed logins by address
 	open     bucket             // calls without a session
 }
@@ -109,7 +110,7 @@ func New(opts Options) (*Broker, error) {
 	b := &Broker{
 		opts: opts, limits: l, log: log, schema: newSchema(), audit: audit, sw: sw,
 		readers: newGate(2 * l.Concurrent), strangers: newGate(l.Concurrent), calls: newGate(l.Concurrent), waits: newGate(l.Concurrent), transfers: newGate(l.Transfers),
-		hosts: newHostClients(), sessions: make(map[string]*session), guesses: make(map[string]*bucket), open: newBucket(20, 60),
+		hosts: newHostClients(), sessions: make(map[string]*session), guesses: make(map[string]*bucket), contents: make(map[string]Ref), open: newBucket(20, 60),
 	}
 	if opts.Certificate != nil {
 		sum := sha1.Sum(opts.Certificate)

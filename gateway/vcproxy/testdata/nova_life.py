@@ -2,19 +2,16 @@
 # the broker: from images that glance has to nothing left behind. Each line that
 # it writes is the result of one step; it waits for a line before each next one.
 import os
-import sys
 import uuid
 
-from nova_stand import CONF, step
+from nova_stand import CONF, DIR, step
 
 from nova import context, objects
 from nova.network import model
 from nova.virt.vmwareapi import driver as vmware
 from nova.virt.vmwareapi import images, vm_util
 
-CONF.set_override("enabled", True, "vnc")
 CONF.set_override("flat_injected", True)
-IMAGES = sys.argv[4]
 
 
 class Glance:
@@ -25,7 +22,7 @@ class Glance:
         self.taken = {}
 
     def add(self, name, **properties):
-        path = os.path.join(IMAGES, name)
+        path = os.path.join(DIR, name)
         image = {
             "id": str(uuid.uuid4()), "name": name, "size": os.path.getsize(path), "status": "active",
             "container_format": "bare", "disk_format": properties.pop("disk_format", "vmdk"),

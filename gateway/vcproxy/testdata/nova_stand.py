@@ -1,20 +1,14 @@
-# What the programs that drive nova's driver have in common: its settings, as
-# nova.conf would have them, and its parts that are not the driver (the queue).
+# What the programs that drive nova's driver have in common: the settings, which
+# are in a nova.conf, and the parts that are not the driver's.
+import os
 import sys
 import tempfile
 
 import nova.conf
 
 CONF = nova.conf.CONF
-CONF([], project="nova", default_config_files=[])
-HOST, PORT, CA = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-SETTINGS = {
-    "host_ip": HOST, "host_port": PORT, "ca_file": CA, "insecure": False,
-    "host_username": "nova", "host_password": "dummy", "cluster_name": "DC0_C0",
-    "datastore_regex": "LocalDS_0", "task_poll_interval": 0.01, "api_retry_count": 2,
-}
-for name, value in SETTINGS.items():
-    CONF.set_override(name, value, "vmware")
+DIR = sys.argv[4]
+CONF([], project="nova", default_config_files=[os.path.join(DIR, "nova.conf")])
 
 from oslo_messaging import transport  # noqa: E402
 
@@ -24,7 +18,7 @@ objects.register_all()
 CONF.register_opts(transport._transport_opts)  # the queue is not used here
 CONF.set_override("transport_url", "fake://")
 rpc.init(CONF)
-CONF.set_override("lock_path", tempfile.mkdtemp(), "oslo_concurrency")
+CONF.set_override("lock_path", tempfile.mkdtemp(dir=DIR), "oslo_concurrency")
 
 
 def step(name, value):
