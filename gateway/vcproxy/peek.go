@@ -151,9 +151,9 @@ func contentRef(answer []byte, name string) (ref Ref) {
 }
 
 var (
-	deviceURL  = regexp.MustCompile(`(?s)<deviceUrl>.*?</deviceUrl>`)
-	urlInside  = regexp.MustCompile(`<url>https://([^/<]+)(/[^<]*)</url>`)
-	thumbprint = regexp.MustCompile(`<sslThumbprint(?:/>|>[^<]*</sslThumbprint>)`)
+	deviceURL = regexp.MustCompile(`(?s)<deviceUrl>.*?</deviceUrl>`)
+	urlInside = regexp.MustCompile(`<url>https://([^/<]+)(/[^<]*)</url>`)
+	hostCert  = regexp.MustCompile(`<ssl(?:Thumbprint|Certificate)(?:/>|>[^<]*</ssl(?:Thumbprint|Certificate)>)`)
 )
 
 // leaseURLs finds the addresses of transfers in an answer. found decides on each;
@@ -170,7 +170,7 @@ func leaseURLs(answer []byte, thumb string, found func(host, path string) bool) 
 		if host == "" || path == "" || !found(host, path) {
 			return one
 		}
-		one = thumbprint.ReplaceAll(one, nil)
+		one = hostCert.ReplaceAll(one, nil)
 		return bytes.Replace(one, m[0], []byte("<url>https://*"+string(m[2])+"</url><sslThumbprint>"+thumb+"</sslThumbprint>"), 1)
 	})
 }
