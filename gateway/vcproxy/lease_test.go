@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/vmware/govmomi/nfc"
 	"github.com/vmware/govmomi/vim25"
@@ -108,6 +109,26 @@ func TestALeaseIsCompleteWhenItsFilesHaveArrived(t *testing.T) {
 	if n := s.tap.count("HttpNfcLeaseComplete"); n != 1 {
 		t.Errorf("vCenter was told %d times", n)
 	}
+}
+
+// nova starts more instances at once than files are sent, and fails those whose
+// image is turned away.
+func TestFilesWaitForTheirTurn(t *testing.T) {
+	s := newStand(t, func(_ *stand, o *vcproxy.Options) { o.Limits.Transfers, o.Limits.Queue = 1, time.Millisecond })
+	session := cookie(t, s.client(t))
+	release := make(chan struct{})
+	s.tap.hold = func(*http.Request) { <-release }
+	var wg sync.WaitGroup
+	for _, name := range []string{"a", "b"} {
+		wg.Go(func() {
+			if status := s.putAs(t, session, "/folder/"+name+"?dsName=LocalDS_0&dcPath=DC0", strings.NewReader("an image")); status != http.StatusOK {
+				t.Errorf("an upload is answered with %d", status)
+			}
+		})
+	}
+	eventually(t, "both are here", func() bool { return s.broker.Sessions()[0].Active == 2 })
+	close(release)
+	wg.Wait()
 }
 
 func TestLeavesEndWithTheLastLease(t *testing.T) {

@@ -292,7 +292,7 @@ func (b *Broker) serveTransfer(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer leave()
-	if err := b.transfers.enter(ctx, b.limits.Queue); err != nil {
+	if err := b.transfers.enter(ctx, b.limits.Call); err != nil {
 		http.Error(w, errBusy.Error(), http.StatusServiceUnavailable)
 		return
 	}
