@@ -51,6 +51,7 @@ func startBroker(name string, conf VCenter, acts *session.Session, source *vcent
 		if local, err = newEndpoint(conf.Broker, filepath.Join(dir, name)); err != nil {
 			return nil, fmt.Errorf("broker: %w", err)
 		}
+		o.Certificate = local.cert.Certificate[0]
 		o.Authenticate = vcproxy.LocalSecret(brokerUser, local.secret)
 	}
 	made, err := vcproxy.New(o)

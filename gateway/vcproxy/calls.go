@@ -65,6 +65,11 @@ func (b *Broker) queue(ctx context.Context, w http.ResponseWriter, t *turn) (res
 		places = b.waits
 		clampWait(t.call)
 	}
+	if t.call.method() == "HttpNfcLeaseComplete" {
+		if err := t.s.uploaded(ctx); err != nil {
+			return outcome(ctx, err), err
+		}
+	}
 	if err := places.enter(ctx, b.limits.Queue); err != nil {
 		return resultError, err
 	}

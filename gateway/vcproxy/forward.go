@@ -226,7 +226,7 @@ func (b *Broker) learn(resp *http.Response, t *turn) ([]byte, error) {
 	}
 	method := t.call.method()
 	t.s.mu.Lock()
-	leases := t.s.leases > 0
+	leases := len(t.s.leases.set) > 0
 	switch method {
 	case "CreateFilter", "CreateContainerView", "CreateInventoryView", "CreateListView", "CreateListViewFromView":
 		t.s.bound++
@@ -246,15 +246,31 @@ func (b *Broker) learn(resp *http.Response, t *turn) ([]byte, error) {
 			t.s.mu.Lock()
 			t.s.own.add(ref)
 			if ref.Type == lease {
-				t.s.leases++
+				t.s.leases.add(ref)
 			}
 			t.s.mu.Unlock()
+		}
+		if method == "HttpNfcLeaseComplete" || method == "HttpNfcLeaseAbort" {
+			b.leaseEnded(t.s, t.facts.target)
 		}
 		return body, nil
 	case leases && (method == "RetrieveProperties" || method == "RetrievePropertiesEx" || method == "WaitForUpdatesEx"):
 		return b.learnLeases(resp, t)
 	}
 	return nil, nil
+}
+
+// leaseEnded forgets where a session's files went when the last of its leases has
+// ended: an address does not say which lease it is of.
+func (b *Broker) leaseEnded(s *session, ref Ref) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leases.remove(ref)
+	if len(s.leases.set) == 0 {
+		b.grants.dropLeases(s)
+	}
 }
 
 // readSmall reads an answer that is known to be small.

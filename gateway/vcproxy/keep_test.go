@@ -168,6 +168,20 @@ func TestAnswersOfADeadSession(t *testing.T) {
 	}
 }
 
+func TestLeaseAddressesAreTheBrokers(t *testing.T) {
+	const rest = `<disk>true</disk><targetId>d.vmdk</targetId></deviceUrl>`
+	for name, test := range map[string]struct{ from, want string }{
+		"a host's":           {`<url>https://esx1/nfc/a/d.vmdk</url><sslThumbprint>AB:CD</sslThumbprint>`, `<url>https://*/nfc/a/d.vmdk</url><sslThumbprint>01:02</sslThumbprint>`},
+		"with a certificate": {`<url>https://esx1/nfc/a/d.vmdk</url><sslThumbprint/><sslCertificate>PEM</sslCertificate>`, `<url>https://*/nfc/a/d.vmdk</url><sslThumbprint>01:02</sslThumbprint>`},
+		"somebody else's":    {`<url>https://evil/nfc/a/d.vmdk</url><sslThumbprint>AB:CD</sslThumbprint>`, `<url>https://evil/nfc/a/d.vmdk</url><sslThumbprint>AB:CD</sslThumbprint>`},
+	} {
+		got := leaseURLs([]byte("<deviceUrl><key>k</key>"+test.from+rest), "01:02", func(host, _ string) bool { return host == "esx1" })
+		if want := "<deviceUrl><key>k</key>" + test.want + rest; string(got) != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+}
+
 // What vCenter or a host answers may be anything.
 func FuzzAnswers(f *testing.F) {
 	f.Add([]byte(`<val type="Folder"/>x`))
@@ -177,8 +191,8 @@ func FuzzAnswers(f *testing.F) {
 	f.Fuzz(func(t *testing.T, answer []byte) {
 		faultName(answer)
 		allMissing(answer)
-		collector(answer)
-		parents(answer)
+		contentRef(answer, "propertyCollector")
+		referred(answer)
 		ref := returned(answer)
 		id, inner := ticket(answer)
 		if c, err := parseCall([]byte(envelope(`<CancelTask xmlns="urn:vim25"><_this type="` + escaped(ref.Type) + `">` + escaped(ref.Value) + `</_this></CancelTask>`))); err == nil && c.root.children[0].text != ref.Value {
@@ -187,7 +201,7 @@ func FuzzAnswers(f *testing.F) {
 		if (id == "") != (inner == "") && inner != "" && !strings.Contains(inner, "ticketType") {
 			t.Errorf("the ticket %q is told as %q", id, inner)
 		}
-		leaseURLs(answer, func(host, _ string) bool {
+		leaseURLs(answer, "AB", func(host, _ string) bool {
 			if host == "" {
 				t.Error("a file is on no host")
 			}

@@ -10,7 +10,7 @@ import (
 type Limits struct {
 	Sessions   int           // upstream sessions at once; 8
 	Concurrent int           // calls at once, and waiting calls at once; 16 each
-	Transfers  int           // file transfers at once; 4
+	Transfers  int           // file transfers at once; 4; others wait for as long as a call may take
 	Body       int64         // bytes of one call; 16 MiB
 	Idle       time.Duration // until an unused session is ended; 10 min
 	Call       time.Duration // deadline of one call; 5 min

@@ -106,22 +106,23 @@ func returned(answer []byte) (ref Ref) {
 	return ref
 }
 
-// parents reads the references in the properties of one object. It is false if a
+// referred reads the references in the properties of one object. It is false if a
 // property could not be read.
-func parents(answer []byte) (refs []Ref, whole bool) {
+func referred(answer []byte) (refs []Ref, whole bool) {
 	whole = true
-	open := false
+	open := 0 // how deep the element of the last one is
 	tokens(answer, func(path []string, tok xml.Token) bool {
 		switch tok := tok.(type) {
 		case xml.StartElement:
 			name := path[len(path)-1]
 			whole = whole && name != "missingSet"
-			open = name == "val"
-			if open {
-				refs = append(refs, Ref{Type: attr(tok, "type")})
+			open = 0
+			if kind := attr(tok, "type"); kind != "" && (name == "val" || name == "ManagedObjectReference") {
+				refs = append(refs, Ref{Type: kind})
+				open = len(path)
 			}
 		case xml.CharData:
-			if open && path[len(path)-1] == "val" {
+			if open > 0 && len(path) == open {
 				refs[len(refs)-1].Value += string(tok)
 			}
 		}
@@ -130,10 +131,10 @@ func parents(answer []byte) (refs []Ref, whole bool) {
 	return refs, whole
 }
 
-// collector finds the property collector in an answer to RetrieveServiceContent.
-func collector(answer []byte) (ref Ref) {
+// contentRef finds a reference in an answer to RetrieveServiceContent.
+func contentRef(answer []byte, name string) (ref Ref) {
 	tokens(answer, func(path []string, tok xml.Token) bool {
-		at := len(path) == 5 && path[4] == "propertyCollector"
+		at := len(path) == 5 && path[4] == name
 		switch tok := tok.(type) {
 		case xml.StartElement:
 			if at {
@@ -150,15 +151,16 @@ func collector(answer []byte) (ref Ref) {
 }
 
 var (
-	deviceURL  = regexp.MustCompile(`(?s)<deviceUrl>.*?</deviceUrl>`)
-	urlInside  = regexp.MustCompile(`<url>https://([^/<]+)(/[^<]*)</url>`)
-	thumbprint = regexp.MustCompile(`<(sslThumbprint|certThumbprintList)[ >].*?</(sslThumbprint|certThumbprintList)>`)
+	deviceURL = regexp.MustCompile(`(?s)<deviceUrl>.*?</deviceUrl>`)
+	urlInside = regexp.MustCompile(`<url>https://([^/<]+)(/[^<]*)</url>`)
+	hostCert  = regexp.MustCompile(`<ssl(?:Thumbprint|Certificate)(?:/>|>[^<]*</ssl(?:Thumbprint|Certificate)>)`)
 )
 
 // leaseURLs finds the addresses of transfers in an answer. found decides on each;
 // an address that it accepts becomes one at the gateway: by the API, the host "*"
-// is whom the client is connected to.
-func leaseURLs(answer []byte, found func(host, path string) bool) []byte {
+// is whom the client is connected to. It gets the thumbprint that is given here;
+// OpenStack's client does not do without one, be it empty.
+func leaseURLs(answer []byte, thumb string, found func(host, path string) bool) []byte {
 	return deviceURL.ReplaceAllFunc(answer, func(one []byte) []byte {
 		m := urlInside.FindSubmatch(one)
 		if m == nil {
@@ -168,8 +170,8 @@ func leaseURLs(answer []byte, found func(host, path string) bool) []byte {
 		if host == "" || path == "" || !found(host, path) {
 			return one
 		}
-		one = thumbprint.ReplaceAll(one, nil)
-		return bytes.Replace(one, m[0], []byte("<url>https://*"+string(m[2])+"</url>"), 1)
+		one = hostCert.ReplaceAll(one, nil)
+		return bytes.Replace(one, m[0], []byte("<url>https://*"+string(m[2])+"</url><sslThumbprint>"+thumb+"</sslThumbprint>"), 1)
 	})
 }
 

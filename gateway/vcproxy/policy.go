@@ -64,6 +64,7 @@ type judge struct {
 	scope    Scope
 	contains func(Ref) bool // scope.Contains, and what is too new for it
 	own      func(Ref) bool
+	near     func(Ref) Ref // what the inventory knows at or around an object
 }
 
 // newbornsMax bounds for how many objects of one call vCenter is asked; others
@@ -71,15 +72,40 @@ type judge struct {
 const newbornsMax = 8
 
 func (b *Broker) judge(ctx context.Context, s *session) judge {
-	asked := 0
+	asked, around := 0, make(map[Ref]Ref)
 	contains := func(ref Ref) bool {
 		if b.opts.Scope.Contains(ref) {
 			return true
 		}
-		asked++
-		return asked <= newbornsMax && b.newborn(ctx, s, ref)
+		if asked++; asked > newbornsMax {
+			return false
+		}
+		above, ok := b.newborn(ctx, s, ref)
+		if ok {
+			around[ref] = above
+		}
+		return ok
 	}
-	return judge{scope: b.opts.Scope, contains: contains, own: s.owns}
+	near := func(ref Ref) Ref {
+		if above, ok := around[ref]; ok {
+			return above
+		}
+		if ref.Type == browser {
+			return b.browsed(ctx, s, ref)
+		}
+		return ref
+	}
+	return judge{scope: b.opts.Scope, contains: contains, own: s.owns, near: near}
+}
+
+// named finds what a name may mean near an object. If it means several things,
+// the object may be one that only vCenter can place.
+func (j judge) named(find func(Ref, string) []Ref, near Ref, name string) []Ref {
+	refs := find(near, name)
+	if len(refs) > 1 && near != (Ref{}) {
+		refs = find(j.near(near), name)
+	}
+	return refs
 }
 
 // call returns nil, or the refusal.
@@ -119,6 +145,9 @@ func (j judge) write(c *call, f *facts) (Ref, string) {
 			return e.ref(), "only virtual machines are moved from here"
 		}
 	}
+	if kind := c.root.value("ticketType"); c.method() == "AcquireTicket" && !slices.Contains(ticketTypes, kind) {
+		return f.target, fmt.Sprintf("tickets are given for consoles, not for %.32q", kind)
+	}
 	for _, e := range f.strings {
 		if strings.HasPrefix(e.text, "[") && e.local != "annotation" || slices.Contains(pathElements, e.local) && e.text != "" {
 			if why := j.path(f.target, e.text); why != "" {
@@ -133,6 +162,9 @@ func (j judge) write(c *call, f *facts) (Ref, string) {
 	}
 	return Ref{}, ""
 }
+
+// ticketTypes are of consoles; others reach into the guest or bring devices.
+var ticketTypes = []string{"mks", "webmks"}
 
 // pathElements hold a datastore path or nothing.
 var pathElements = []string{
@@ -150,7 +182,7 @@ func (j judge) path(near Ref, text string) string {
 			return "the path leads upward"
 		}
 	}
-	if !j.all(j.scope.Datastores(near, name)) {
+	if !j.all(j.named(j.scope.Datastores, near, name)) {
 		return fmt.Sprintf("the datastore %.80q is not delegated", name)
 	}
 	return ""
@@ -211,16 +243,16 @@ func (j judge) backing(near Ref, st typed) string {
 	}
 	switch name {
 	case "VirtualEthernetCardNetworkBackingInfo":
-		if !j.all(j.scope.Networks(near, st.value("deviceName"))) {
+		if !j.all(j.named(j.scope.Networks, near, st.value("deviceName"))) {
 			return fmt.Sprintf("the network %.80q is not delegated", st.value("deviceName"))
 		}
 	case "VirtualEthernetCardOpaqueNetworkBackingInfo":
-		if !j.all(j.scope.Networks(near, st.value("opaqueNetworkId"))) {
+		if !j.all(j.named(j.scope.Networks, near, st.value("opaqueNetworkId"))) {
 			return fmt.Sprintf("the opaque network %.80q is not delegated", st.value("opaqueNetworkId"))
 		}
 	case "VirtualEthernetCardDistributedVirtualPortBackingInfo":
 		port, _ := st.child("port")
-		if port == nil || !j.scope.Contains(Ref{Type: "DistributedVirtualPortgroup", Value: port.value("portgroupKey")}) {
+		if port == nil || !j.scope.Contains(Ref{Type: portGroup, Value: port.value("portgroupKey")}) {
 			return "the port group is not named or not delegated"
 		}
 	default:
@@ -267,9 +299,6 @@ func (j judge) files(c *call, f *facts) (Ref, string) {
 			if dc, _ := c.root.child(name); dc != nil {
 				near = dc.ref()
 			}
-		}
-		if near.Type == browser { // the inventory does not have browsers
-			near = Ref{}
 		}
 		if why := j.path(near, e.text); why != "" {
 			return f.target, e.local + ": " + why

@@ -74,20 +74,28 @@ func TestEveryMethodOutsideOfTheListIsRefused(t *testing.T) {
 // port group.
 func partStand(t *testing.T) (*stand, *inventory) {
 	t.Helper()
-	return partStandWith(t, nil)
+	return partStandWith(t, vcproxy.Limits{}, nil)
 }
 
-func partStandWith(t *testing.T, before func(*simulator.Model)) (*stand, *inventory) {
+func partStandWith(t *testing.T, limits vcproxy.Limits, before func(*simulator.Model)) (*stand, *inventory) {
 	t.Helper()
 	var inv *inventory
 	s := newStandWith(t, before, func(s *stand, o *vcproxy.Options) {
 		inv = s.read(t)
+		o.Limits, o.Hosts = limits, anyHost{}
 		o.Scope = vcproxy.Delegation{Inventory: inv, Roots: []vcproxy.Ref{
 			inv.ref(t, "ClusterComputeResource", "DC0_C0"), inv.ref(t, "Folder", "vm"),
 			inv.ref(t, "Datastore", "LocalDS_0"), inv.ref(t, "DistributedVirtualPortgroup", "DC0_DVPG0"),
 		}}
 	})
 	return s, inv
+}
+
+// anyHost knows all hosts, and reaches none.
+type anyHost struct{}
+
+func (anyHost) Host(string) (vcproxy.Host, bool) {
+	return vcproxy.Host{Address: "127.0.0.1:1", Thumbprint: strings.Repeat("00", 32)}, true
 }
 
 // refused wants a call to be refused with words.
@@ -173,6 +181,12 @@ func TestWritesStayInTheDelegatedScope(t *testing.T) {
 			Service: &types.ServiceLocator{InstanceUuid: "x", Url: "https://evil", Credential: &types.ServiceLocatorNamePassword{Username: "a", Password: "b"}},
 		}})
 		refused(t, err, "other vCenters")
+	})
+	t.Run("a ticket into the guest", func(t *testing.T) {
+		for _, kind := range []string{"guestControl", "device", ""} {
+			_, err := methods.AcquireTicket(ctx, vc, &types.AcquireTicket{This: in, TicketType: kind})
+			refused(t, err, "tickets are given for consoles")
+		}
 	})
 	t.Run("many machines that nobody knows", func(t *testing.T) {
 		list := make([]vcproxy.Ref, 1000)
@@ -327,6 +341,7 @@ func TestSecretsAreNotRead(t *testing.T) {
 	}{
 		"a delegated machine's own options": {types.PropertySpec{Type: "VirtualMachine", PathSet: []string{"config.extraConfig"}}, types.ObjectSpec{Obj: in}},
 		"harmless ones of any":              {types.PropertySpec{Type: "VirtualMachine", PathSet: []string{"name", "config.hardware.device"}}, types.ObjectSpec{Obj: out}},
+		"a port group's settings":           {types.PropertySpec{Type: "DistributedVirtualPortgroup", PathSet: []string{"config"}}, types.ObjectSpec{Obj: inv.prefixed(t, "DVS0-DVUplinks")}},
 		"OpenStack's mark":                  {types.PropertySpec{Type: "VirtualMachine", PathSet: []string{`config.extraConfig["nvp.vm-uuid"]`}}, types.ObjectSpec{Obj: in}},
 	} {
 		t.Run(name, func(t *testing.T) {

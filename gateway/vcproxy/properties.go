@@ -32,6 +32,10 @@ var withSecrets = []string{
 // secretTypes have such properties; a base type may stand for them.
 var secretTypes = []string{"ManagedEntity", "VirtualMachine", "VirtualMachineSnapshot", "VirtualApp", "HostSystem"}
 
+// portGroup is a type whose config holds no secrets; OpenStack reads it of all port
+// groups of its cluster, to find one by its name.
+const portGroup = "DistributedVirtualPortgroup"
+
 var propertyPath = regexp.MustCompile(`^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+|\["[^"\]]{1,128}"\]|\[[0-9A-Za-z_-]{1,64}\])*$`)
 
 var filterSpecType = reflect.TypeFor[types.PropertyFilterSpec]()
@@ -77,7 +81,7 @@ func (j judge) filter(f *facts, spec *element) (Ref, string) {
 			if !propertyPath.MatchString(path.text) {
 				return object, fmt.Sprintf("%.80q is no property", path.text)
 			}
-			if secret(path.text) {
+			if kind != portGroup && secret(path.text) {
 				secrets = fmt.Sprintf("the property %.80q may hold secrets and is read of delegated objects only, each by name", path.text)
 			}
 		}

@@ -77,7 +77,7 @@ func (d Delegation) Datastores(near Ref, name string) []Ref {
 
 // Networks implements Scope.
 func (d Delegation) Networks(near Ref, name string) []Ref {
-	return d.named(near, name, "Network", "DistributedVirtualPortgroup", "OpaqueNetwork")
+	return d.named(near, name, "Network", portGroup, "OpaqueNetwork")
 }
 
 func (d Delegation) named(near Ref, name string, kinds ...string) []Ref {
@@ -108,6 +108,11 @@ const ownLimit = 4096
 type ownSet struct {
 	set   map[Ref]bool
 	order []Ref
+}
+
+func (o *ownSet) remove(ref Ref) {
+	delete(o.set, ref)
+	o.order = slices.DeleteFunc(o.order, func(r Ref) bool { return r == ref })
 }
 
 func (o *ownSet) add(ref Ref) {

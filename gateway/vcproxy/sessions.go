@@ -27,19 +27,20 @@ type session struct {
 
 	turn chan struct{} // holds one token: who has it may log in or out upstream
 
-	mu     sync.Mutex // guards the fields below
-	login  Login
-	gen    int // counts logins; 0: none yet
-	used   time.Time
-	calls  int
-	busy   int  // calls on their way
-	bound  int  // filters and views that died with an upstream session would be missed
-	leases int  // of transfers
-	ended  bool // no new calls
-	own    ownSet
-	reads  bucket
-	writes bucket
-	logins bucket
+	mu      sync.Mutex // guards the fields below
+	login   Login
+	gen     int // counts logins; 0: none yet
+	used    time.Time
+	calls   int
+	busy    int  // calls on their way
+	bound   int  // filters and views that died with an upstream session would be missed
+	ended   bool // no new calls
+	own     ownSet
+	leases  ownSet // of transfers that have not ended
+	uploads uploads
+	reads   bucket
+	writes  bucket
+	logins  bucket
 }
 
 func newSession(client Client, user string, r *http.Request, l Limits) *session {

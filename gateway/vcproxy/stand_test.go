@@ -170,8 +170,8 @@ func newStandWith(t testing.TB, before func(*simulator.Model), change func(*stan
 	t.Cleanup(s.vc.Close)
 	opts := vcproxy.Options{
 		Upstream: s.upstream(), AuditFile: filepath.Join(s.dir, "audit.log"), SwitchFile: filepath.Join(s.dir, "switch"),
-		Authenticate: vcproxy.LocalSecret(localUser, localSecret),
-		Log:          slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Authenticate: vcproxy.LocalSecret(localUser, localSecret), Certificate: ownCertificate(),
+		Log: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	opts.Scope = s.everything(t)
 	if change != nil {
@@ -201,6 +201,13 @@ func newStandWith(t testing.TB, before func(*simulator.Model), change func(*stan
 		}
 	})
 	return s
+}
+
+// ownCertificate is what all servers of httptest show.
+func ownCertificate() []byte {
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	defer server.Close()
+	return server.Certificate().Raw
 }
 
 // recorded keeps everything that goes to clients.
@@ -314,6 +321,29 @@ func (i *inventory) ref(t testing.TB, kind, name string) vcproxy.Ref {
 	}
 	t.Fatalf("the inventory has no %s %q", kind, name)
 	return vcproxy.Ref{}
+}
+
+// prefixed finds an object by the beginning of its name.
+func (i *inventory) prefixed(t testing.TB, prefix string) vcproxy.Ref {
+	t.Helper()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for id, o := range i.objects {
+		if strings.HasPrefix(o.Name, prefix) {
+			return vcproxy.Ref{Type: o.Type, Value: id}
+		}
+	}
+	t.Fatalf("the inventory has no %q", prefix)
+	return vcproxy.Ref{}
+}
+
+// twins puts another datacenter into the inventory, whose datastore has the name of
+// a delegated one.
+func (i *inventory) twins() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.objects["datacenter-9999"] = vcproxy.Object{Type: "Datacenter", Name: "Elsewhere"}
+	i.objects["datastore-9999"] = vcproxy.Object{Type: "Datastore", Name: "LocalDS_0", Within: []string{"datacenter-9999"}}
 }
 
 // read fills the inventory from vcsim.

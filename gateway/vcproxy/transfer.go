@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -26,6 +27,7 @@ type grant struct {
 
 const (
 	grantTime    = 10 * time.Minute // to begin with a ticket
+	leaseTime    = 24 * time.Hour   // for all files of a lease
 	grantsMax    = 1024             // of all sessions; when full no more are given
 	transferIdle = time.Minute      // without a byte
 )
@@ -40,10 +42,8 @@ func (g *grants) add(key string, one grant, isLease bool) error {
 		g.tickets, g.leases = make(map[string]grant), make(map[string]grant)
 	}
 	now := time.Now()
-	for k, old := range g.tickets {
-		if now.After(old.until) {
-			delete(g.tickets, k)
-		}
+	for _, m := range []map[string]grant{g.tickets, g.leases} {
+		maps.DeleteFunc(m, func(_ string, old grant) bool { return now.After(old.until) })
 	}
 	if len(g.tickets)+len(g.leases) >= grantsMax {
 		return errBusy
@@ -57,18 +57,17 @@ func (g *grants) add(key string, one grant, isLease bool) error {
 }
 
 func (g *grants) drop(s *session) {
-	for _, m := range []map[string]grant{g.tickets, g.leases} {
-		for k, one := range m {
-			if one.s == s {
-				delete(m, k)
-			}
-		}
-	}
+	g.dropLeases(s)
+	maps.DeleteFunc(g.tickets, func(_ string, one grant) bool { return one.s == s })
+}
+
+func (g *grants) dropLeases(s *session) {
+	maps.DeleteFunc(g.leases, func(_ string, one grant) bool { return one.s == s })
 }
 
 // serveTicket forwards a request for a ticket to read or write one file.
 func (b *Broker) serveTicket(ctx context.Context, w http.ResponseWriter, t *turn) (result string, err error) {
-	one, err := b.wanted(t)
+	one, err := b.wanted(ctx, t)
 	if err != nil {
 		return resultRefused, &refusal{t.call.method(), t.facts.target, err.Error()}
 	}
@@ -124,7 +123,7 @@ func ticket(body []byte) (id, inner string) {
 
 // wanted checks what a ticket is wanted for, and writes the address as vCenter
 // knows it.
-func (b *Broker) wanted(t *turn) (grant, error) {
+func (b *Broker) wanted(ctx context.Context, t *turn) (grant, error) {
 	spec, _ := t.call.root.child("spec")
 	if spec == nil || spec.xsiType.local != "SessionManagerHttpServiceRequestSpec" {
 		return grant{}, errors.New("tickets are given for files only")
@@ -145,6 +144,8 @@ func (b *Broker) wanted(t *turn) (grant, error) {
 	switch {
 	case u.Host == t.r.Host || u.Host == upstream.Host || u.Hostname() == upstream.Hostname() && u.Port() == "":
 		u.Host = upstream.Host
+	case !b.opts.HostTickets:
+		return grant{}, fmt.Errorf("files are not exchanged with the host %.80q itself; send them to the gateway, which reaches vCenter", u.Host)
 	default:
 		h, err := b.host(u.Host)
 		if err != nil {
@@ -152,7 +153,7 @@ func (b *Broker) wanted(t *turn) (grant, error) {
 		}
 		one.host, near = u.Host, h.Ref
 	}
-	if one.target, err = b.file(u, near); err != nil {
+	if one.target, err = b.file(ctx, t.s, u, near); err != nil {
 		return grant{}, err
 	}
 	address.text = "https://" + u.Host + one.target
@@ -174,7 +175,7 @@ func (b *Broker) host(name string) (Host, error) {
 }
 
 // file checks the address of a file on a datastore and spells it in one way.
-func (b *Broker) file(u *url.URL, near Ref) (string, error) {
+func (b *Broker) file(ctx context.Context, s *session, u *url.URL, near Ref) (string, error) {
 	path, ok := strings.CutPrefix(u.Path, "/folder/")
 	if !ok || strings.ContainsAny(path, "\\\x00\r\n") {
 		return "", errors.New("this is no file on a datastore")
@@ -189,6 +190,9 @@ func (b *Broker) file(u *url.URL, near Ref) (string, error) {
 		return "", errors.New("the address must have dsName and may have dcPath, once each, and nothing else")
 	}
 	name := query.Get("dsName")
+	if near == (Ref{}) && query.Get("dcPath") != "" && len(b.opts.Scope.Datastores(near, name)) > 1 {
+		near = b.datacenter(ctx, s, query.Get("dcPath"))
+	}
 	if !(judge{scope: b.opts.Scope}).all(b.opts.Scope.Datastores(near, name)) {
 		return "", fmt.Errorf("the datastore %.80q is not delegated", name)
 	}
@@ -205,12 +209,16 @@ func (b *Broker) learnLeases(resp *http.Response, t *turn) ([]byte, error) {
 		resp.Body = &putBack{io.MultiReader(bytes.NewReader(body), resp.Body), resp.Body}
 		return nil, nil
 	}
-	return leaseURLs(body, func(host, path string) bool {
+	thumb := ""
+	if t.r.TLS != nil {
+		thumb = b.thumbprint
+	}
+	return leaseURLs(body, thumb, func(host, path string) bool {
 		u, err := url.Parse(path)
 		if err != nil || !strings.HasPrefix(u.Path, "/nfc/") || strings.Contains(u.Path, "..") || u.RawQuery != "" {
 			return false
 		}
-		one := grant{s: t.s, host: host, target: u.EscapedPath()}
+		one := grant{s: t.s, host: host, target: u.EscapedPath(), until: time.Now().Add(leaseTime)}
 		if host == "*" || host == b.opts.Upstream.URL.Host || host == b.opts.Upstream.URL.Hostname() {
 			one.host = ""
 		}
@@ -240,8 +248,8 @@ func (b *Broker) granted(r *http.Request) (grant, string, error) {
 	case len(tickets) == 1:
 		id = tickets[0].Value
 		one, ok = b.grants.tickets[id]
-		ok = ok && time.Now().Before(one.until)
 	}
+	ok = ok && time.Now().Before(one.until)
 	b.mu.Unlock()
 	s := b.session(r)
 	client, known := clientOf(r.Context())
@@ -271,6 +279,9 @@ func (b *Broker) serveTransfer(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer one.s.done()
+	if isUpload(r) {
+		defer one.s.beginUpload()()
+	}
 	changes := r.Method == http.MethodPut || r.Method == http.MethodPost
 	ctx, leave, err := b.sw.pass(r.Context(), changes)
 	if err == nil && changes {
@@ -281,7 +292,7 @@ func (b *Broker) serveTransfer(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer leave()
-	if err := b.transfers.enter(ctx, b.limits.Queue); err != nil {
+	if err := b.transfers.enter(ctx, b.limits.Call); err != nil {
 		http.Error(w, errBusy.Error(), http.StatusServiceUnavailable)
 		return
 	}
@@ -326,7 +337,7 @@ func (b *Broker) matches(r *http.Request, one *grant) error {
 		}
 		near = h.Ref
 	}
-	target, err := b.file(r.URL, near) // the datastore may not be delegated any more
+	target, err := b.file(r.Context(), one.s, r.URL, near) // the datastore may not be delegated any more
 	switch {
 	case err != nil:
 		return err

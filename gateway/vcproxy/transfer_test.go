@@ -74,6 +74,11 @@ func TestGovcImportsThroughALease(t *testing.T) {
 	if n := len(s.tap.seen); n == 0 || strings.Contains(s.wire.String(), s.vc.URL.Host+"/nfc/") {
 		t.Error("the client was told to go around the broker")
 	}
+	sum := sha1.Sum(s.server.Certificate().Raw)
+	if want := "<sslThumbprint>" + strings.ReplaceAll(fmt.Sprintf("% X", sum), " ", ":") + "</sslThumbprint>"; !strings.Contains(s.wire.String(), want) {
+		t.Errorf("the client was not told %s", want)
+	}
+	s.noSecret(t)
 }
 
 // esx is a host that files can be sent to.
@@ -134,7 +139,7 @@ func newHostStand(t *testing.T) *hostStand {
 		} {
 			h.known[name] = vcproxy.Host{Ref: s.read(t).ref(t, "HostSystem", "DC0_H0"), Address: h.esx.server.Listener.Addr().String(), Thumbprint: pin}
 		}
-		o.Hosts = h.known
+		o.Hosts, o.HostTickets = h.known, true
 	})
 	h.vc = h.client(t)
 	return h

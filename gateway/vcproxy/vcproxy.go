@@ -10,6 +10,7 @@ package vcproxy
 import (
 	"cmp"
 	"context"
+	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
@@ -19,6 +20,8 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"github.com/openpf9/openpf9/internal/pki"
 )
 
 // Upstream is the way to vCenter.
@@ -43,14 +46,21 @@ type Options struct {
 	Scope    Scope
 	// Hosts are the hypervisor hosts that files may be exchanged with; nil: none.
 	Hosts Hosts
+	// HostTickets gives clients tickets to exchange files with hosts themselves. It
+	// is for clients that find this broker under the hosts' names; others, such as
+	// nova, would go around it or nowhere. Refused, they go by way of vCenter.
+	HostTickets bool
 	// Authenticate judges a login with a password. Clients whose connection says
 	// who they are (WithClient) are not asked. Nil: nobody else gets in.
 	Authenticate func(r *http.Request, user, password string) (Client, error)
-	AuditFile    string
-	OnAudit      func(Record) // gets each record too; must not block; may be nil
-	SwitchFile   string
-	Limits       Limits
-	Log          *slog.Logger // nil: nothing is logged
+	// Certificate is what clients over TLS see here, in DER: they may hold the
+	// address of a lease to it. Nil: they are told none.
+	Certificate []byte
+	AuditFile   string
+	OnAudit     func(Record) // gets each record too; must not block; may be nil
+	SwitchFile  string
+	Limits      Limits
+	Log         *slog.Logger // nil: nothing is logged
 }
 
 // Broker is the session broker. It is an http.Handler; serve it over TLS.
@@ -61,6 +71,8 @@ type Broker struct {
 	schema *schema
 	audit  *Audit
 	sw     *Switch
+	// thumbprint is of the certificate, as the API has it; "": there is none.
+	thumbprint string
 
 	readers   gate // calls that are read and checked, which takes memory
 	strangers gate // the same, of clients without a session
@@ -72,6 +84,7 @@ type Broker struct {
 	mu       sync.Mutex // guards the fields below
 	sessions map[string]*session
 	grants   grants
+	contents map[string]Ref     // vCenter's objects that serve all others, once known
 	guesses  map[string]*bucket // failed logins by address
 	open     bucket             // calls without a session
 }
@@ -94,11 +107,16 @@ func New(opts Options) (*Broker, error) {
 		return nil, err
 	}
 	l := opts.Limits.withDefaults()
-	return &Broker{
+	b := &Broker{
 		opts: opts, limits: l, log: log, schema: newSchema(), audit: audit, sw: sw,
 		readers: newGate(2 * l.Concurrent), strangers: newGate(l.Concurrent), calls: newGate(l.Concurrent), waits: newGate(l.Concurrent), transfers: newGate(l.Transfers),
-		hosts: newHostClients(), sessions: make(map[string]*session), guesses: make(map[string]*bucket), open: newBucket(20, 60),
-	}, nil
+		hosts: newHostClients(), sessions: make(map[string]*session), guesses: make(map[string]*bucket), contents: make(map[string]Ref), open: newBucket(20, 60),
+	}
+	if opts.Certificate != nil {
+		sum := sha1.Sum(opts.Certificate)
+		b.thumbprint = pki.Colons(sum[:])
+	}
+	return b, nil
 }
 
 // Run ends idle sessions and writes the audit's sums, until the context ends;

@@ -44,6 +44,7 @@ func Start(o Options) (*Server, error) {
 		return nil, fmt.Errorf("make the inventory: %w", err)
 	}
 	markUplinks(m)
+	Complete(m)
 	m.Service.TLS = new(tls.Config) // with a certificate that the server makes
 	m.Service.Listen = &url.URL{Host: "127.0.0.1:0", User: url.UserPassword(o.User, o.Password)}
 	s := m.Service.NewServer()

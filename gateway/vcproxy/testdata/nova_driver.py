@@ -1,38 +1,15 @@
 # Drives nova's VMwareVCDriver, unchanged, through the broker. Each line that it
 # writes is the result of one step; it waits for a line before each next one.
-import sys
 import types
 import uuid
 
-import nova.conf
+from nova_stand import step
 
-CONF = nova.conf.CONF
-CONF([], project="nova", default_config_files=[])
-for name, value in {
-    "host_ip": sys.argv[1], "host_port": int(sys.argv[2]), "ca_file": sys.argv[3], "insecure": False,
-    "host_username": "nova", "host_password": "dummy", "cluster_name": "DC0_C0",
-    "datastore_regex": "LocalDS_0", "task_poll_interval": 0.1, "api_retry_count": 2,
-}.items():
-    CONF.set_override(name, value, "vmware")
+from oslo_vmware.objects import datastore
+from oslo_vmware import vim_util as vutil
 
-from oslo_messaging import transport  # noqa: E402
-from oslo_vmware.objects import datastore  # noqa: E402
-from oslo_vmware import vim_util as vutil  # noqa: E402
-
-from nova import objects, rpc  # noqa: E402 the driver reads its settings when it is imported
-from nova.virt.vmwareapi import driver as vmware  # noqa: E402
-from nova.virt.vmwareapi import ds_util, vim_util, vm_util  # noqa: E402
-
-objects.register_all()
-CONF.register_opts(transport._transport_opts)  # the queue is not used here
-CONF.set_override("transport_url", "fake://")
-rpc.init(CONF)
-
-
-def step(name, value):
-    print("%s: %s" % (name, value), flush=True)
-    sys.stdin.readline()
-
+from nova.virt.vmwareapi import driver as vmware
+from nova.virt.vmwareapi import ds_util, vim_util, vm_util
 
 driver = vmware.VMwareVCDriver(None)
 node = driver.get_available_nodes()[0]
