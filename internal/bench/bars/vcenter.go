@@ -176,6 +176,7 @@ func vcenterFaults(ctx context.Context, r *run) error {
 	var f struct {
 		Faults, Deleted, Sessions, Refused int
 		REST                               int `json:"rest_sessions"`
+		RESTPeak                           int `json:"rest_sessions_at_once"`
 		Recovery                           time.Duration
 		SlowestKind                        string `json:"slowest_kind"`
 	}
@@ -185,7 +186,8 @@ func vcenterFaults(ctx context.Context, r *run) error {
 	note(r, "faults", f.Faults, "")
 	most(r, "live objects that a fault deleted", f.Deleted, 0, "")
 	most(r, "sessions on the server after all faults", f.Sessions, 1, "")
-	most(r, "REST sessions on the server at once, ever", f.REST, 1, "")
+	most(r, "REST sessions on the server after all faults", f.REST, 1, "")
+	note(r, "REST sessions on the server at once, at most", f.RESTPeak, "")
 	most(r, "refused logins", f.Refused, 0, "")
 	most(r, "from a fault's end until all is right again, at most (after "+f.SlowestKind+")", f.Recovery, 5*time.Second, "")
 	return nil
