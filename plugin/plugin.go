@@ -14,7 +14,10 @@
 // no dependency of ours.
 package plugin
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // Key identifies a resource on one host. It stays the same for the life of the
 // thing it names: a VM's UUID, never its place in a listing.
@@ -40,6 +43,11 @@ type Resource struct {
 	// Ext carries attributes beyond the kind's struct, named "domain/attribute".
 	Ext map[string]any `json:"ext,omitempty"`
 }
+
+// ErrNotYet is what [Source].List may return before it can know everything for the
+// first time, while nothing is wrong: the source is then starting, not in trouble,
+// and is asked again soon. What it wraps says how far it is.
+var ErrNotYet = errors.New("not everything is read yet")
 
 // Source lists everything it can see of its kinds.
 type Source interface {
