@@ -280,7 +280,7 @@ func TestStaleSaysSinceWhenAndWhy(t *testing.T) {
 		testvcenter.Refuse:      "stale since 20",
 		testvcenter.Certificate: "is not the pinned one",
 		testvcenter.Unavailable: "503",
-		testvcenter.Freeze:      "no answer from vCenter within",
+		testvcenter.Freeze:      "no answer within 2s",
 	} {
 		t.Run(kind.String(), func(t *testing.T) {
 			v := start(t, testvcenter.Options{VMs: 3})

@@ -50,7 +50,7 @@ func (p *pass) reread(ctx context.Context, list []collected, changed func(...plu
 			}
 			set.FilterSet[0].ObjectSet = append(set.FilterSet[0].ObjectSet, modification(o))
 		}
-		p.s.health.answered()
+		p.s.health.answered(0)
 		if keys := p.s.store.again(p.epoch, since, set); len(keys) > 0 {
 			changed(keys...)
 		}

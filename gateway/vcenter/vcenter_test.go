@@ -24,7 +24,7 @@ import (
 var quick = timing{
 	maxWait: 1, waitLimit: 2 * time.Second, callLimit: 2 * time.Second,
 	firstList: 20 * time.Second, grace: 100 * time.Millisecond, firstRetry: 5 * time.Millisecond, lastRetry: 50 * time.Millisecond, calm: 50 * time.Millisecond,
-	doubt: 20 * time.Millisecond, sweepEvery: time.Hour,
+	doubt: 20 * time.Millisecond, sweepEvery: time.Hour, beat: time.Hour, proofLimit: 2 * time.Second, proofGap: 10 * time.Millisecond,
 }
 
 func start(t *testing.T, o testvcenter.Options) *testvcenter.Server {
