@@ -212,6 +212,7 @@ func (p *pass) follow(ctx context.Context, changed func(...plugin.Key)) error {
 		func() error { return p.loop(ctx, &p.topo, changed) },
 		func() error { return p.loop(ctx, &p.vms, changed) },
 		func() error { return p.sweep(ctx, changed) },
+		func() error { return p.watchFilling(ctx, changed) },
 		func() error { return p.prove(ctx, changed) },
 	} {
 		wg.Go(func() { cancel(part()) })
