@@ -1,15 +1,18 @@
 package gateway
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/openpf9/openpf9/agent/core"
 	"github.com/openpf9/openpf9/gateway/pair"
@@ -43,6 +46,9 @@ type VCenter struct {
 	// InstanceUUID is what the server calls itself; empty: whatever it says. It
 	// tells another server at the same address.
 	InstanceUUID string `toml:"instance_uuid,omitempty"`
+	// DatastoresEvery is how often to read how full the datastores are, of which
+	// vCenter does not tell: "30s". Zero: every minute.
+	DatastoresEvery core.Duration `toml:"datastores_every,omitempty"`
 }
 
 // URL is a vCenter server's address. It is no string, for which TOML would not
@@ -70,6 +76,12 @@ func (u URL) String() string {
 		return ""
 	}
 	return "https://" + u.Host
+}
+
+// Address is the host with the port: "vc.example:443".
+func (u URL) Address() string {
+	v := url.URL{Host: u.Host}
+	return net.JoinHostPort(v.Hostname(), cmp.Or(v.Port(), "443"))
 }
 
 // MarshalText writes the address.
@@ -173,6 +185,8 @@ func (v VCenter) validate(name string) error {
 		return fmt.Errorf("broker: %q: it is for programs on this machine: want an address of loopback with a port, as 127.0.0.1:8443", v.Broker)
 	case slices.Contains(v.Clusters, ""):
 		return errors.New("clusters: a cluster has no name")
+	case v.DatastoresEvery != 0 && time.Duration(v.DatastoresEvery) < time.Second:
+		return errors.New("datastores_every: want a second at least")
 	}
 	return nil
 }

@@ -273,11 +273,18 @@ func (s *Session) Lost(c *vim25.Client) {
 	}
 }
 
-// Live returns the shared session as it is, and logs in to nothing; nil: there is
-// none. It may turn out to be lost.
+// Live returns the shared session, or else one of the broker's clients, and never
+// logs in; nil: there is none. It may turn out to be lost.
 func (s *Session) Live() *Login {
-	l, _ := s.live()
-	return l
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current != nil || s.closed {
+		return s.current
+	}
+	for l := range s.own {
+		return l
+	}
+	return nil
 }
 
 // OtherUser says that the shared session was begun for another user than the

@@ -35,6 +35,15 @@ type silence struct {
 func (s *silence) Error() string { return fmt.Sprintf("no answer within %v", s.limit) }
 func (s *silence) Unwrap() error { return s.err }
 
+// address is where vCenter is, with the port: "vc.example:443".
+func (s *Source) address() string {
+	u := s.opts.Session.URL()
+	if u.Port() == "" {
+		return net.JoinHostPort(u.Hostname(), "443")
+	}
+	return u.Host
+}
+
 // silent names the limit if that is what ended a call.
 func silent(call context.Context, limit time.Duration, err error) error {
 	if err != nil && errors.Is(call.Err(), context.DeadlineExceeded) {
@@ -46,12 +55,8 @@ func silent(call context.Context, limit time.Duration, err error) error {
 // explain puts what has happened into words that stay the same as long as the
 // cause does.
 func (s *Source) explain(err error) *trouble {
-	u := s.opts.Session.URL()
-	at := u.Host
-	if u.Port() == "" {
-		at = net.JoinHostPort(u.Hostname(), "443")
-	}
-	again := fmt.Sprintf("pf9-gateway pair %s --url https://%s", s.opts.Name, u.Host)
+	at := s.address()
+	again := fmt.Sprintf("pf9-gateway pair %s --url https://%s", s.opts.Name, s.opts.Session.URL().Host)
 	say := func(format string, args ...any) *trouble {
 		return &trouble{text: fmt.Sprintf(format, args...), err: err}
 	}
