@@ -247,10 +247,14 @@ func (r *Report) daemon(ctx context.Context, socket string) {
 		}
 		return
 	}
-	r.Problems = append(r.Problems, r.Agent.Problems...)
+	problems := slices.Clone(r.Agent.Problems)
 	if err := get(ctx, client, "/v1/vcenters", &r.VCenters); err != nil {
 		r.VCenters = fromSources(r.Agent)
 	}
+	for _, v := range r.VCenters { // which say it themselves
+		problems = slices.DeleteFunc(problems, func(p string) bool { return strings.HasPrefix(p, "vcenter-"+v.Name+": ") })
+	}
+	r.Problems = append(r.Problems, problems...)
 	slices.SortFunc(r.VCenters, func(a, b VCenter) int { return strings.Compare(a.Name, b.Name) })
 }
 
