@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/openpf9/openpf9/gateway/firstboot/pairing"
 	"github.com/openpf9/openpf9/gateway/firstboot/status"
 	"github.com/openpf9/openpf9/gateway/pair"
 	"github.com/openpf9/openpf9/gateway/privilege"
@@ -224,5 +225,43 @@ func TestControlIsJudgedInOnePlace(t *testing.T) {
 		if err == nil || whole == nil || err.Error() != whole.Error() || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: resolve says %v, and control %v", mode, err, whole)
 		}
+	}
+}
+
+// A password is proved before it counts: by one login, whose result is told.
+func TestANewPasswordIsProvedAtOnce(t *testing.T) {
+	s, c, _ := labOf(t, func(c *VCenter) { c.Control = false })
+	reloads := 0
+	d := pair.New(pair.Options{
+		StateDir: c.StateDir, Vault: s.vault,
+		Configured: func() (map[string]pair.VCenter, error) {
+			v := c.VCenters["lab"]
+			return map[string]pair.VCenter{"lab": {URL: v.URL.String(), Thumbprint: v.Thumbprint.String()}}, nil
+		},
+		Reload: func() error {
+			reloads++
+			s.configure(c, "8a6e0804-2bd0-4672-b79d-d97027f9071a")
+			return nil
+		},
+	})
+	give := func(password string) (pairing.Result, error) {
+		conf := c.VCenters["lab"]
+		return d.Pair(t.Context(), pairing.Request{
+			Name: "lab", Address: conf.URL.String(), Thumbprint: conf.Thumbprint.String(), User: "pf9", Password: password,
+		})
+	}
+	before := s.byName["lab"].looks.Live()
+	_, err := give("wrong")
+	if err == nil || !strings.Contains(err.Error(), "nothing is changed, and the gateway goes on with the session and the account that it has of lab") {
+		t.Errorf("a wrong password: %v", err)
+	}
+	if kept, err := s.vault.Get("lab"); err != nil || kept.Password != password || reloads > 0 {
+		t.Errorf("the wrong password is kept: %v", err)
+	}
+	if res, err := give(password); err != nil || res.As != "lab" || reloads != 1 {
+		t.Errorf("the right password: %+v, %v", res, err)
+	}
+	if v := s.status()[0]; v.State != "ok" || s.byName["lab"].looks.Live() != before {
+		t.Errorf("the session of the same user is another one: %+v", v)
 	}
 }
