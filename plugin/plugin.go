@@ -44,9 +44,10 @@ type Resource struct {
 	Ext map[string]any `json:"ext,omitempty"`
 }
 
-// ErrNotYet is what [Source].List may return before it can know everything for the
-// first time, while nothing is wrong: the source is then starting, not in trouble,
-// and is asked again soon. What it wraps says how far it is.
+// ErrNotYet is what [Source].List may return, wrapped with how far it is, before it
+// can know everything for the first time, while nothing is wrong: a module of the
+// agent or the gateway is then starting, not in trouble, and is asked again soon. Of
+// an executable of its own it is an error as any other.
 var ErrNotYet = errors.New("not everything is read yet")
 
 // Source lists everything it can see of its kinds.
