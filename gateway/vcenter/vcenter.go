@@ -23,7 +23,7 @@
 //   - Some properties change without a notification. They are read again every
 //     ten minutes, and how full the datastores are every minute.
 //   - vCenter holds a wait for 40 s, in which nobody knows whether it lives. It is
-//     asked the time every ten seconds, and at once when somebody doubts it.
+//     asked the time every five seconds, and at once when somebody doubts it.
 package vcenter
 
 import (
@@ -62,7 +62,7 @@ var usual = timing{
 	firstList: 2 * time.Second, grace: 2 * time.Second,
 	firstRetry: 100 * time.Millisecond, lastRetry: 3 * time.Second, calm: 30 * time.Second, healthy: 10 * time.Second,
 	doubt: 5 * time.Second, sweepEvery: 10 * time.Minute, fillsEvery: time.Minute,
-	beat: 10 * time.Second, proofLimit: 5 * time.Second, proofGap: time.Second,
+	beat: 5 * time.Second, proofLimit: 5 * time.Second, proofGap: time.Second,
 }
 
 // Options says what to discover. Session must be given.
