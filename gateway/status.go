@@ -24,11 +24,11 @@ func (s *sites) status() []status.VCenter {
 }
 
 // status tells how the vCenter is.
-func (st *site) status() status.VCenter {
-	seen, link := st.source.State(), st.looks.State()
+func (s *site) status() status.VCenter {
+	seen, link := s.source.State(), s.looks.State()
 	v := status.VCenter{
-		Name: st.name, Address: st.conf.URL.Address(), State: stateOf(seen), Counts: seen.Objects, Read: seen.Read, Changed: seen.Changed,
-		Pinned: st.conf.Thumbprint.String(),
+		Name: s.name, Address: s.conf.URL.Address(), State: stateOf(seen), Counts: seen.Objects, Read: seen.Read, Changed: seen.Changed,
+		Pinned: s.conf.Thumbprint.String(),
 	}
 	if seen.OK || seen.Reading {
 		v.Since = link.Since // nobody knows of a session whose vCenter does not answer
@@ -36,10 +36,10 @@ func (st *site) status() status.VCenter {
 	if v.Pinned == "" && seen.OK {
 		v.Pinned = link.Fingerprint // which an authority has vouched for
 	}
-	if st.broker != nil {
-		v.Control, v.Broker = string(st.broker.Mode()), st.conf.Broker
-		if st.broker.problem != nil {
-			v.Problem = st.broker.problem.Error()
+	if s.broker != nil {
+		v.Control, v.Broker = string(s.broker.Mode()), s.conf.Broker
+		if s.broker.problem != nil {
+			v.Problem = s.broker.problem.Error()
 		}
 	}
 	switch {
@@ -50,7 +50,7 @@ func (st *site) status() status.VCenter {
 	default:
 		v.Problem = seen.Problem.Error()
 	}
-	v.Missing, v.Checked = st.rights.lacks()
+	v.Missing, v.Checked = s.rights.lacks()
 	return v
 }
 
