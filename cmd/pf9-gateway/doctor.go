@@ -65,7 +65,7 @@ func reach(ctx context.Context, v status.VCenter) cli.Finding {
 	certs, err := session.Probe(ctx, v.Address)
 	switch {
 	case err != nil:
-		f.Text = fmt.Sprintf("%s does not answer: %v", v.Address, err)
+		f.Text = fmt.Sprintf("%s does not answer: %v", v.Address, cmp.Or(errors.Unwrap(err), err)) // the address is said
 		f.Remedy = fmt.Sprintf("see that vCenter runs, that DNS knows %s, and that outgoing TCP to its port %s is allowed", host, port)
 	case len(certs) == 0:
 		f.Text, f.Remedy = v.Address+" shows no certificate", "see that it is a vCenter"

@@ -15,10 +15,10 @@ func (b *book) unchanged(r pairing.Request, err error) error {
 		name = b.byURL("https://" + host)
 	}
 	said, ok := errors.AsType[*httpapi.Error](err)
-	if !ok || !b.has(name) {
+	if !ok || said.Err != nil || !b.has(name) { // what is behind one is for the log alone
 		return err
 	}
 	more := *said
-	more.Message += "; nothing is changed, and the gateway goes on with the session and the account that it has of " + name
+	more.Message = err.Error() + "; nothing is changed, and the gateway goes on with the session and the account that it has of " + name
 	return &more
 }

@@ -21,7 +21,7 @@ const sessionCookie = "vmware_soap_session"
 func (s *Session) login(ctx context.Context, part string) (*Login, error) {
 	a, err := s.opts.Account()
 	if err != nil {
-		return nil, fmt.Errorf("vCenter %s: no account to log in with: %w", s.opts.Name, err)
+		return nil, fmt.Errorf("vCenter %s: %w: %w", s.opts.Name, ErrNoAccount, err)
 	}
 	s.mu.Lock()
 	err = s.refused.check(a, s.now())

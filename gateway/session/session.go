@@ -47,6 +47,9 @@ const (
 // one is all that helps, and costs nothing: the same is not tried again soon.
 var ErrRefused = errors.New("vCenter refuses the account")
 
+// ErrNoAccount says that there is none to log in with.
+var ErrNoAccount = errors.New("no account to log in with")
+
 // ErrClosed says that the Session was closed.
 var ErrClosed = errors.New("the connections to vCenter are closed")
 

@@ -207,6 +207,7 @@ func TestTroubleNamesAddressCauseAndRemedy(t *testing.T) {
 		"it hangs up":        {post(io.EOF), []string{"vc.example:443 does not answer: it ends the connection"}},
 		"no such name":       {post(&net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "vc.example"}}), []string{"vc.example:443 is not found: lookup vc.example: no such host", "DNS"}},
 		"the account":        {fmt.Errorf("log in: %w", session.ErrRefused), []string{"vc.example:443 refuses the account", "pf9-gateway pair east --url https://vc.example"}},
+		"no account":         {fmt.Errorf("%w: none is set", session.ErrNoAccount), []string{"vc.example:443: no account to log in with: none is set", "pf9-gateway pair east --url https://vc.example"}},
 		"the session":        {session.ErrNotAuthenticated, []string{"vc.example:443 has ended the session", "by itself"}},
 		"the certificate":    {post(&session.CertificateError{Server: "vc.example", Pinned: "AB", Shown: "CD"}), []string{"vc.example:443 shows another certificate", "pinned SHA-256 AB, shown CD", "pf9-gateway pair east --url https://vc.example"}},
 		"nobody vouches":     {post(&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}), []string{"nobody vouches for", "unknown authority", "pin it"}},

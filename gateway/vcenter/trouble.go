@@ -72,6 +72,8 @@ func (s *Source) explain(err error) *trouble {
 	switch {
 	case errors.Is(err, session.ErrRefused):
 		return say("%s refuses the account: %v: give the right password: %s", at, err, again)
+	case errors.Is(err, session.ErrNoAccount):
+		return say("%s: %v: give one: %s", at, err, again)
 	case session.IsNotAuthenticated(err):
 		return say("%s has ended the session: the gateway logs in again by itself", at)
 	case errors.Is(err, errOtherUser):
