@@ -93,8 +93,8 @@ func TestManyDoubtsAreProvedTogether(t *testing.T) {
 		w.Doubt()
 	}
 	until(t, "a proof", func() bool { return v.Counts().Calls > 0 })
-	if n := v.Counts(); n.Calls > 6 || n.PasswordsSeen > 0 {
-		t.Errorf("%d calls and %d logins for doubts during %v", n.Calls, n.PasswordsSeen, 2*timing.proofGap)
+	if n := v.Counts(); n.Calls > 20 || n.Logins > 0 { // tags are read too
+		t.Errorf("%d calls and %d logins for doubts during %v", n.Calls, n.Logins, 2*timing.proofGap)
 	}
 	if st := w.State(); !st.OK {
 		t.Errorf("%v", st.Problem)
@@ -167,7 +167,7 @@ func TestAnotherUsersAccountIsTakenUp(t *testing.T) {
 	v.Reset()
 	w.Doubt()
 	until(t, "a proof", func() bool { return v.Counts().Calls > 0 })
-	if n := v.Counts().PasswordsSeen; n != 0 || !w.State().OK {
+	if n := v.Counts().Logins; n != 0 || !w.State().OK {
 		t.Errorf("%d logins with another password of the same user, whose session is good", n)
 	}
 	v.SetUser("other@vsphere.local")
@@ -209,7 +209,7 @@ func TestTroubleNamesAddressCauseAndRemedy(t *testing.T) {
 		"the account":        {fmt.Errorf("log in: %w", session.ErrRefused), []string{"vc.example:443 refuses the account", "pf9-gateway pair east --url https://vc.example"}},
 		"no account":         {fmt.Errorf("%w: none is set", session.ErrNoAccount), []string{"vc.example:443: no account to log in with: none is set", "pf9-gateway pair east --url https://vc.example"}},
 		"the session":        {session.ErrNotAuthenticated, []string{"vc.example:443 has ended the session", "by itself"}},
-		"the certificate":    {post(&session.CertificateError{Server: "vc.example", Pinned: "AB", Shown: "CD"}), []string{"vc.example:443 shows another certificate", "pinned SHA-256 AB, shown CD", "pf9-gateway pair east --url https://vc.example"}},
+		"the certificate":    {post(&session.CertificateError{Server: "vc.example", Pinned: "AB", Shown: "CD"}), []string{"vc.example:443 shows another certificate", "SHA-256 AB, seen CD", "pf9-gateway pair east --url https://vc.example"}},
 		"nobody vouches":     {post(&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}), []string{"nobody vouches for", "unknown authority", "pin it"}},
 		"something odd":      {errVanished, []string{"vc.example:443: much has vanished at once"}},
 		"its front is alone": {post(errors.New("503 Service Unavailable")), []string{"vc.example:443 does not answer: 503 Service Unavailable"}},

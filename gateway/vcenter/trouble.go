@@ -60,8 +60,8 @@ func (s *Source) explain(err error) *trouble {
 	say := func(format string, args ...any) *trouble {
 		return &trouble{text: fmt.Sprintf(format, args...), err: err}
 	}
-	if _, other := errors.AsType[*session.CertificateError](err); other {
-		return say("%s shows another certificate: %v: %s", at, err, again)
+	if other, ok := errors.AsType[*session.CertificateError](err); ok {
+		return say("%s shows another certificate: %v: %s", at, other, again)
 	}
 	if bad, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return say("%s shows a certificate that nobody vouches for: %v: compare and pin it: %s", at, bad.Err, again)
