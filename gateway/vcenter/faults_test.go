@@ -154,7 +154,7 @@ func TestNoFaultDeletesWhatIsThere(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	often := quick
-	often.sweepEvery = 50 * time.Millisecond
+	often.sweepEvery, often.fillsEvery, often.beat = 50*time.Millisecond, 30*time.Millisecond, 20*time.Millisecond
 	w := watch(t, v, Options{Session: s}, often)
 	w.list()
 	o := &observer{w: w, v: v, seen: make(map[string]bool)}
