@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/openpf9/openpf9/agent/core"
 	"github.com/openpf9/openpf9/gateway/pair"
@@ -185,8 +184,6 @@ func (v VCenter) validate(name string) error {
 		return fmt.Errorf("broker: %q: it is for programs on this machine: want an address of loopback with a port, as 127.0.0.1:8443", v.Broker)
 	case slices.Contains(v.Clusters, ""):
 		return errors.New("clusters: a cluster has no name")
-	case v.DatastoresEvery != 0 && time.Duration(v.DatastoresEvery) < time.Second:
-		return errors.New("datastores_every: want a second at least")
 	}
 	return nil
 }

@@ -50,7 +50,8 @@ func (c *collector) create(ctx context.Context, client *vim25.Client, drop map[s
 // seconds. An answer that says that the session is gone is an error, in whatever
 // place it says so.
 func (c *collector) wait(ctx context.Context, client *vim25.Client, seconds int32) (*types.UpdateSet, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.limits.waitLimit)
+	limit := min(c.limits.waitLimit, c.limits.callLimit+time.Duration(seconds)*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var set *types.UpdateSet
 	scanned := false
@@ -64,7 +65,7 @@ func (c *collector) wait(ctx context.Context, client *vim25.Client, seconds int3
 		This: c.ref, Version: c.version, Options: &types.WaitOptions{MaxWaitSeconds: &seconds},
 	})
 	if err != nil {
-		return nil, silent(ctx, c.limits.waitLimit, err)
+		return nil, silent(ctx, limit, err)
 	}
 	if !scanned {
 		set = res.Returnval
