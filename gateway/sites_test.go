@@ -75,7 +75,7 @@ func labOf(t *testing.T, change func(*VCenter)) (*sites, Config, *vcsim.Server) 
 		t.Fatal(err)
 	}
 	modules := s.configure(c, "8a6e0804-2bd0-4672-b79d-d97027f9071a")
-	if len(modules) != 1 || modules[0].Name != "vcenter-lab" {
+	if len(modules) != 2 || modules[0].Name != "vcenter-lab" || modules[1].Name != "tags-lab" {
 		t.Fatalf("modules %+v", modules)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
