@@ -1,10 +1,12 @@
 package gateway
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -43,6 +45,9 @@ type VCenter struct {
 	// InstanceUUID is what the server calls itself; empty: whatever it says. It
 	// tells another server at the same address.
 	InstanceUUID string `toml:"instance_uuid,omitempty"`
+	// DatastoresEvery is how often to read how full the datastores are, of which
+	// vCenter does not tell: "30s". Zero: every minute.
+	DatastoresEvery core.Duration `toml:"datastores_every,omitempty"`
 }
 
 // URL is a vCenter server's address. It is no string, for which TOML would not
@@ -70,6 +75,12 @@ func (u URL) String() string {
 		return ""
 	}
 	return "https://" + u.Host
+}
+
+// Address is the host with the port: "vc.example:443".
+func (u URL) Address() string {
+	v := url.URL{Host: u.Host}
+	return net.JoinHostPort(v.Hostname(), cmp.Or(v.Port(), "443"))
 }
 
 // MarshalText writes the address.

@@ -80,6 +80,7 @@ func TestConfigRefusesMistakes(t *testing.T) {
 		"two ways":          {"[vcenters.a]\nurl = 'https://vc'\nca_file = '/x'\nthumbprint = '" + strings.Repeat("ab:", 31) + "ab'", "give one of them"},
 		"half a path":       {"[vcenters.a]\nurl = 'https://vc'\nca_file = 'x.pem'", "whole path"},
 		"odd name":          {"[vcenters.\"A B\"]\nurl = 'https://vc'", "lower-case letters"},
+		"too often":         {"[vcenters.a]\nurl = 'https://vc'\ndatastores_every = '10ms'", "want at least 1s"},
 		"no cluster":        {"[vcenters.a]\nurl = 'https://vc'\nclusters = ['']", "has no name"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -88,6 +88,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 			g.core.Log().Error("actions have ended", "err", err)
 		}
 	})
+	wg.Go(func() { g.sites.watchPrivileges(ctx) })
 	err := g.core.Run(ctx)
 	cancel()
 	wg.Wait()

@@ -35,6 +35,7 @@ type site struct {
 	acts   *session.Session // for what the deployment unit has done; nil: it may do nothing
 	source *vcenter.Source
 	broker *broker // before vCenter; nil without acts
+	rights rights
 }
 
 func (s *site) close() {
@@ -53,8 +54,9 @@ type sites struct {
 	dir   string // for state
 	vault *vault.Vault
 
-	mu     sync.RWMutex     // guards the field below
+	mu     sync.RWMutex     // guards the fields below
 	byName map[string]*site // by name in the configuration
+	out    map[string]error // why a vCenter of the configuration is left out
 }
 
 func newSites(dir string, log *slog.Logger) (*sites, error) {
@@ -78,11 +80,15 @@ func (s *sites) configure(c Config, id wire.HostID) []discovery.Module {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var all []discovery.Module
+	s.out = make(map[string]error)
 	for _, name := range slices.Sorted(maps.Keys(c.VCenters)) {
-		if s.byName[name] == nil {
+		if st := s.byName[name]; st != nil {
+			st.source.Doubt() // its account may be another user's now
+		} else {
 			made, err := s.open(name, c.VCenters[name], id)
 			if err != nil {
 				s.log.Error("a vCenter is left out", "vcenter", name, "err", err)
+				s.out[name] = err
 				continue
 			}
 			s.byName[name] = made
@@ -131,8 +137,11 @@ func (s *sites) open(name string, conf VCenter, id wire.HostID) (*site, error) {
 		return nil, err
 	}
 	st := &site{name: name, conf: conf, looks: looks}
-	st.source = vcenter.New(vcenter.Options{Name: name, Session: looks, Clusters: conf.Clusters, InstanceUUID: conf.InstanceUUID, Log: s.log})
+	st.source = vcenter.New(vcenter.Options{
+		Name: name, Session: looks, Clusters: conf.Clusters, InstanceUUID: conf.InstanceUUID, Fills: time.Duration(conf.DatastoresEvery), Log: s.log,
+	})
 	if conf.Control {
+		o.Failed = func(error) { st.source.Doubt() }
 		o.Name, o.Refused = pair.ControlAccount(name), o.Refused+"-control"
 		o.Account = func() (session.Account, error) {
 			a, err := s.account(pair.ControlAccount(name))
@@ -250,6 +259,17 @@ func (s *sites) controllable() error {
 		return errors.New(strings.Join(off, "; "))
 	}
 	return errors.New("the gateway has no vCenter; on the appliance, pf9-gateway pair makes one known")
+}
+
+// all returns the sites by name.
+func (s *sites) all() []*site {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var all []*site
+	for _, name := range slices.Sorted(maps.Keys(s.byName)) {
+		all = append(all, s.byName[name])
+	}
+	return all
 }
 
 // close ends all sessions.

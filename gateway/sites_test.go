@@ -38,6 +38,19 @@ const password = "only-the-vault-knows"
 // lab is a set of sites with one vCenter, which is watched.
 func lab(t *testing.T, change func(*VCenter)) (*sites, Config) {
 	t.Helper()
+	s, c, _ := labOf(t, change)
+	return s, c
+}
+
+// labWith is lab, with its vCenter.
+func labWith(t *testing.T, change func(*VCenter)) (*sites, *vcsim.Server) {
+	t.Helper()
+	s, _, vc := labOf(t, change)
+	return s, vc
+}
+
+func labOf(t *testing.T, change func(*VCenter)) (*sites, Config, *vcsim.Server) {
+	t.Helper()
 	vc, err := vcsim.Start(vcsim.Options{Clusters: 2, Hosts: 1, VMs: 1, User: "pf9", Password: password})
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +75,7 @@ func lab(t *testing.T, change func(*VCenter)) (*sites, Config) {
 		t.Fatal(err)
 	}
 	modules := s.configure(c, "8a6e0804-2bd0-4672-b79d-d97027f9071a")
-	if len(modules) != 1 || modules[0].Name != "vcenter-lab" {
+	if len(modules) != 2 || modules[0].Name != "vcenter-lab" || modules[1].Name != "tags-lab" {
 		t.Fatalf("modules %+v", modules)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -75,7 +88,7 @@ func lab(t *testing.T, change func(*VCenter)) (*sites, Config) {
 		}
 		return nil
 	})
-	return s, c
+	return s, c, vc
 }
 
 func free(t *testing.T) string {

@@ -14,7 +14,10 @@
 // no dependency of ours.
 package plugin
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // Key identifies a resource on one host. It stays the same for the life of the
 // thing it names: a VM's UUID, never its place in a listing.
@@ -40,6 +43,12 @@ type Resource struct {
 	// Ext carries attributes beyond the kind's struct, named "domain/attribute".
 	Ext map[string]any `json:"ext,omitempty"`
 }
+
+// ErrNotYet is what [Source].List may return, wrapped with how far it is, before it
+// can know everything for the first time, while nothing is wrong: a module of the
+// agent or the gateway is then starting, not in trouble, and is asked again soon. Of
+// an executable of its own it is an error as any other.
+var ErrNotYet = errors.New("not everything is read yet")
 
 // Source lists everything it can see of its kinds.
 type Source interface {

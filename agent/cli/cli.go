@@ -28,7 +28,10 @@ type Program struct {
 	// the whole, to be shown.
 	Load func(file string) (c core.Config, whole any, err error)
 	// Check looks for what may be wrong with what only this daemon has; nil: nothing.
-	Check func(file string) []Finding
+	Check func(ctx context.Context, c *Call) []Finding
+	// NoStats says that the daemon has no hypervisor on its machine that could say
+	// what its VMs use: there is no command stats.
+	NoStats bool
 	// Commands are those that only this program has, by name.
 	Commands map[string]Command
 }
@@ -44,8 +47,7 @@ const usage = `usage: %[1]s [command] [flags]
                           kind such as net.link or com.acme.lun, or its last part
   watch [KIND]            follow changes
   sources                 the discovery modules and their health
-  stats                   what the VMs use now
-  resync                  list everything again
+%[4]s  resync                  list everything again
   reload                  read the configuration again
   doctor                  look for what may be wrong, with remedies
   config check|show       check or show the configuration
@@ -56,6 +58,18 @@ Every command takes --help, and --config FILE (%[2]s): the daemon's
 configuration or, of plugin check, run and attach, the plugin's own.
 Exit status: 0 done, 1 failed, 2 wrong usage, 78 bad configuration.
 `
+
+const statsUsage = `  stats                   what the VMs use now
+`
+
+// usage is what --help shows.
+func (p *Program) usage() string {
+	stats := statsUsage
+	if p.NoStats {
+		stats = ""
+	}
+	return fmt.Sprintf(usage, p.Name, core.ConfigFile(p.Name), p.ownUsage(), stats)
+}
 
 // command is what every subcommand gets.
 type command struct {
@@ -86,18 +100,18 @@ func Main(p Program, args []string, in io.Reader, out, errs io.Writer) int {
 		name = "help"
 	}
 	if name == "help" {
-		fmt.Fprintf(out, usage, p.Name, core.ConfigFile(p.Name), p.ownUsage())
+		fmt.Fprint(out, p.usage())
 		return 0
 	}
 	f, ok := commands[name]
+	ok = ok && !(name == "stats" && p.NoStats)
 	if own, has := p.Commands[name]; has {
 		ok, f = true, func(ctx context.Context, c *command) error {
-			return own.Run(ctx, &Call{In: c.in, Out: c.out, Errs: c.errs, c: c})
+			return own.Run(ctx, c.call())
 		}
 	}
 	if !ok {
-		fmt.Fprintf(errs, "%s: there is no command %q\n\n", p.Name, name)
-		fmt.Fprintf(errs, usage, p.Name, core.ConfigFile(p.Name), p.ownUsage())
+		fmt.Fprintf(errs, "%s: there is no command %q\n\n%s", p.Name, name, p.usage())
 		return 2
 	}
 	c := &command{program: p, name: name, config: core.ConfigFile(p.Name), args: args, in: in, out: out, errs: errs}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -47,7 +48,7 @@ func doctor(ctx context.Context, c *command) error {
 	found = append(found, Finding{"configuration", "ok", c.config, ""})
 	found = append(found, c.checkIdentity(conf), checkDisk(conf), c.checkAgent(ctx))
 	if c.program.Check != nil {
-		found = append(found, c.program.Check(c.config)...)
+		found = append(found, c.program.Check(ctx, c.call())...)
 	}
 	found = append(found, c.checkPlugins(conf)...)
 	for _, du := range conf.DU {
@@ -145,7 +146,7 @@ func checkDU(ctx context.Context, conf core.Config, du string) []Finding {
 	asked := time.Now()
 	resp, err := client.Do(req)
 	if err != nil {
-		return append(found, Finding{"deployment unit " + u.Host, "bad", err.Error(), "outgoing TCP to port 443 must be allowed, directly or by a proxy; a changed authority needs a new enrolment"})
+		return append(found, Finding{"deployment unit " + u.Host, "bad", err.Error(), fmt.Sprintf("outgoing TCP to port %s must be allowed, directly or by a proxy; a changed authority needs a new enrolment", cmp.Or(u.Port(), "443"))})
 	}
 	_ = resp.Body.Close()
 	found = append(found, Finding{"deployment unit " + u.Host, "ok", resp.Status, ""})

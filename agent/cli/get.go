@@ -56,7 +56,7 @@ func get(ctx context.Context, c *command) error {
 	if len(c.args) == 2 {
 		return c.getOne(ctx, kinds, c.args[1])
 	}
-	var all []wire.Resource
+	var all []localapi.Resource
 	for _, k := range kinds {
 		var page localapi.Resources
 		if err := c.fetch(ctx, "/v1/resources?kind="+url.QueryEscape(k), &page); err != nil {
@@ -76,7 +76,7 @@ func get(ctx context.Context, c *command) error {
 // getOne prints the resource that has the id, of one of the kinds.
 func (c *command) getOne(ctx context.Context, kinds []string, id string) error {
 	for _, k := range kinds {
-		var r wire.Resource
+		var r localapi.Resource
 		if err := c.fetch(ctx, "/v1/resources/"+url.PathEscape(k)+"/"+id, &r); err == nil {
 			return c.json(r)
 		}
@@ -95,24 +95,32 @@ func (c *command) columns(ctx context.Context, kind string) []plugin.Column {
 }
 
 // coreTable shows what we know the meaning of.
-func coreTable(all []wire.Resource, wide bool) [][]string {
+func coreTable(all []localapi.Resource, wide bool) [][]string {
 	rows := [][]string{{"KIND", "NAME", "STATE", "DETAIL"}}
 	if wide {
-		rows[0] = append(rows[0], "ID", "SOURCE", "GENERATION")
+		rows[0] = append(rows[0], "ID", "SOURCE", "GENERATION", "WHY STALE")
 	}
 	for _, r := range all {
-		state, detail := describe(r)
-		row := []string{r.Kind, r.Name, state, detail}
+		state, detail := describe(r.Resource)
+		row := []string{r.Kind, r.Name, marked(state, r), detail}
 		if wide {
-			row = append(row, r.ID, r.Source, fmt.Sprint(r.Generation))
+			row = append(row, r.ID, r.Source, fmt.Sprint(r.Generation), r.StaleReason)
 		}
 		rows = append(rows, row)
 	}
 	return rows
 }
 
+// marked is a state that says whether it is known to be true now, as pf9ctl says it.
+func marked(state string, r localapi.Resource) string {
+	if r.Stale {
+		return strings.TrimSpace(state + " (stale)")
+	}
+	return state
+}
+
 // customTable shows resources of one kind of a plugin.
-func customTable(all []wire.Resource, declared []plugin.Column, wide bool) [][]string {
+func customTable(all []localapi.Resource, declared []plugin.Column, wide bool) [][]string {
 	var specs []json.RawMessage
 	kind := ""
 	for _, r := range all {
@@ -127,7 +135,7 @@ func customTable(all []wire.Resource, declared []plugin.Column, wide bool) [][]s
 		head = append(head, col.Name)
 	}
 	if wide {
-		head = append(head, "SOURCE", "GENERATION")
+		head = append(head, "SOURCE", "GENERATION", "WHY STALE")
 	}
 	rows := [][]string{head}
 	for _, r := range all {
@@ -135,9 +143,9 @@ func customTable(all []wire.Resource, declared []plugin.Column, wide bool) [][]s
 			State string `json:"state"`
 		}
 		_ = json.Unmarshal(r.Spec, &s) // a spec without a state has none
-		row := append([]string{r.ID, r.Name, s.State}, kindtable.Cells(r.Spec, columns, wide)...)
+		row := append([]string{r.ID, r.Name, marked(s.State, r)}, kindtable.Cells(r.Spec, columns, wide)...)
 		if wide {
-			row = append(row, r.Source, fmt.Sprint(r.Generation))
+			row = append(row, r.Source, fmt.Sprint(r.Generation), r.StaleReason)
 		}
 		rows = append(rows, row)
 	}

@@ -6,16 +6,19 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/openpf9/openpf9/agent/core"
 	"github.com/openpf9/openpf9/agent/localapi"
 	"github.com/openpf9/openpf9/agent/mirror"
 	"github.com/openpf9/openpf9/internal/daemon"
+	"github.com/openpf9/openpf9/internal/wire"
 	"github.com/openpf9/openpf9/plugin"
 	"github.com/openpf9/openpf9/plugin/inventory"
 )
@@ -85,7 +88,7 @@ func TestGet(t *testing.T) {
 		{"a cluster", "get cluster", 0, "vsphere.cluster  prod         hosts 2, cores 0, memory 0 B, ha false, drs false, warnings DRS is off (and 1 more)\n"},
 		{"an ESXi host", "get esxi", 0, "vsphere.host  esx1  connected  cluster prod, cores 0, memory 0 B\n"},
 		{"declared columns", "get com.acme.lun", 0, "ID  NAME  STATE  SIZE\na   one   on     1.0 GiB\nb   two?         \n"},
-		{"wide, by the last part", "get -o wide luns", 0, "SIZE     WWN   SOURCE  GENERATION\na   one   on     1.0 GiB  600a  acme    1\n"},
+		{"wide, by the last part", "get -o wide luns", 0, "SIZE     WWN   SOURCE  GENERATION  WHY STALE\na   one   on     1.0 GiB  600a  acme    1           \n"},
 		{"no declaration", "get com.acme.tape", 0, "ID  NAME  STATE  SLOTS\nt                4\n"},
 		{"one", "get lun a", 0, `"wwn": "600a"`},
 		{"JSON", "get -o json com.acme.tape", 0, `"slots": 4`},
@@ -104,5 +107,80 @@ func TestGet(t *testing.T) {
 				t.Errorf("%s: status %d\n%s\nwant %q", test.line, status, &out, test.want)
 			}
 		})
+	}
+}
+
+func TestGetMarksWhatIsStale(t *testing.T) {
+	m := mirror.New(mirror.Options{})
+	m.Listed("vcenter-lab", []string{inventory.KindVM, "com.acme.lun"}, []plugin.Resource{
+		{Key: plugin.Key{Kind: inventory.KindVM, ID: "v"}, Name: "web", Spec: inventory.VM{State: "running"}},
+		{Key: plugin.Key{Kind: "com.acme.lun", ID: "a"}, Name: "one", Spec: map[string]any{}},
+	})
+	m.Listed("libvirt", []string{inventory.KindVM}, []plugin.Resource{{Key: plugin.Key{Kind: inventory.KindVM, ID: "w"}, Name: "db", Spec: inventory.VM{State: "running"}}})
+	m.Status(wire.SourceStatus{Name: "libvirt", State: "ok"})
+	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	m.Status(wire.SourceStatus{Name: "vcenter-lab", State: "degraded", Reason: "vc.example:443 does not answer", Since: since})
+	file := agentWith(t, m)
+	get := func(args ...string) string {
+		t.Helper()
+		var out bytes.Buffer
+		if status := main1(append([]string{"get", "--config", file}, args...), &out, &out); status != 0 {
+			t.Fatalf("%q: status %d\n%s", args, status, &out)
+		}
+		return out.String()
+	}
+	const why = "module vcenter-lab is degraded: vc.example:443 does not answer"
+	for name, test := range map[string]struct{ args, want, not string }{
+		"a table":                        {"vm", "web   running (stale)", "db    running (stale)"},
+		"a wide one":                     {"vm -o wide", why, ""},
+		"a plugin's, which has no state": {"lun", "one   (stale)", ""},
+		"JSON":                           {"vm -o json", `"stale_reason": "` + why + `"`, ""},
+		"one":                            {"vm v", `"stale_since": "2026-01-02T03:04:05Z"`, ""},
+		"one that is not":                {"vm w", `"stale": false`, "stale_since"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := get(strings.Fields(test.args)...)
+			if !strings.Contains(got, test.want) || test.not != "" && strings.Contains(got, test.not) {
+				t.Errorf("%s\nwant %q, not %q", got, test.want, test.not)
+			}
+		})
+	}
+	m.Status(wire.SourceStatus{Name: "vcenter-lab", State: "ok"})
+	if got := get("vm"); strings.Contains(got, "stale") {
+		t.Errorf("when it answers again:\n%s", got)
+	}
+}
+
+func TestADaemonWithoutStatsOffersNone(t *testing.T) {
+	gateway := hostAgent
+	gateway.NoStats = true
+	for name, want := range map[string]bool{"host agent": true, "gateway": false} {
+		p := hostAgent
+		if name == "gateway" {
+			p = gateway
+		}
+		var out, errs bytes.Buffer
+		if status := Main(p, []string{"--help"}, nil, &out, &errs); status != 0 || strings.Contains(out.String(), "stats") != want || strings.Contains(out.String(), "%!") {
+			t.Errorf("%s: status %d, help\n%s%s", name, status, &out, &errs)
+		}
+		errs.Reset()
+		if status := Main(p, []string{"stats", "--help"}, nil, &out, &errs); (status == 0) != want {
+			t.Errorf("%s: status %d of stats --help\n%s", name, status, &errs)
+		}
+	}
+}
+
+func TestDoctorNamesThePortThatItNeeds(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	_ = l.Close() // and nobody answers
+	conf := core.Config{EtcDir: t.TempDir()}
+	found := checkDU(t.Context(), conf, fmt.Sprintf("https://127.0.0.1:%d", port))
+	last := found[len(found)-1]
+	if last.State != "bad" || !strings.Contains(last.Remedy, fmt.Sprintf("TCP to port %d must", port)) {
+		t.Errorf("%+v", found)
 	}
 }

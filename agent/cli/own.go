@@ -36,6 +36,8 @@ type Call struct {
 	c         *command
 }
 
+func (c *command) call() *Call { return &Call{In: c.in, Out: c.out, Errs: c.errs, c: c} }
+
 // Parse reads the flags that add declares, besides --config and --help, and
 // returns the other arguments, of which there may be at most so many. what is how
 // help shows them. An error has been explained, and ends the command.

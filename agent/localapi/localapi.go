@@ -105,9 +105,19 @@ func (s *Status) Line() string {
 	return line
 }
 
+// Resource is a resource as the agent shows it.
+type Resource struct {
+	wire.Resource
+	// Stale says that the resource is what its module listed last, until when that
+	// was all right and why.
+	Stale       bool      `json:"stale"`
+	StaleSince  time.Time `json:"stale_since,omitzero"`
+	StaleReason string    `json:"stale_reason,omitempty"`
+}
+
 // Resources is the answer of lists.
 type Resources struct {
-	Items []wire.Resource `json:"items"`
+	Items []Resource `json:"items"`
 }
 
 // Change is one line of a watch.
@@ -143,13 +153,13 @@ func (a *Agent) looking() []httpapi.Route {
 			return httpapi.WriteJSON(w, http.StatusOK, a.Mirror.Digests())
 		}},
 		{Pattern: "GET /v1/resources", Summary: "Resources.", Query: []httpapi.Param{kindParam}, Response: Resources{}, Do: a.resources},
-		{Pattern: "GET /v1/resources/{kind}/{id...}", Summary: "One resource.", Response: wire.Resource{}, Do: func(w http.ResponseWriter, r *http.Request) error {
+		{Pattern: "GET /v1/resources/{kind}/{id...}", Summary: "One resource.", Response: Resource{}, Do: func(w http.ResponseWriter, r *http.Request) error {
 			k := plugin.Key{Kind: r.PathValue("kind"), ID: r.PathValue("id")}
 			res, ok := a.Mirror.Get(k)
 			if !ok {
 				return fmt.Errorf("%s %s: %w", k.Kind, k.ID, fs.ErrNotExist)
 			}
-			return httpapi.WriteJSON(w, http.StatusOK, res)
+			return httpapi.WriteJSON(w, http.StatusOK, mark([]wire.Resource{res}, a.Mirror.Statuses())[0])
 		}},
 		{Pattern: "GET /v1/stats/vms", Summary: "What the VMs use now.", Response: []inventory.VMStats{}, Do: func(w http.ResponseWriter, r *http.Request) error {
 			if a.Stats == nil {
@@ -180,11 +190,31 @@ func (a *Agent) resources(w http.ResponseWriter, r *http.Request) error {
 		}
 		slices.Sort(kinds)
 	}
-	out := Resources{Items: []wire.Resource{}}
+	out := Resources{Items: []Resource{}}
+	sources := a.Mirror.Statuses()
 	for _, k := range kinds {
-		out.Items = append(out.Items, a.Mirror.Kind(k)...)
+		out.Items = append(out.Items, mark(a.Mirror.Kind(k), sources)...)
 	}
 	return httpapi.WriteJSON(w, http.StatusOK, out)
+}
+
+// mark says of resources whether they are stale, in the deployment unit's words.
+func mark(all []wire.Resource, sources []wire.SourceStatus) []Resource {
+	unwell := make(map[string]wire.SourceStatus)
+	for _, s := range sources {
+		if s.State != "ok" {
+			unwell[s.Name] = s
+		}
+	}
+	out := make([]Resource, len(all))
+	for i, r := range all {
+		out[i].Resource = r
+		if s, is := unwell[r.Source]; is {
+			out[i].Stale, out[i].StaleSince = true, s.Since
+			out[i].StaleReason = strings.TrimSuffix(fmt.Sprintf("module %s is %s: %s", s.Name, s.State, s.Reason), ": ")
+		}
+	}
+	return out
 }
 
 // watch sends everything, then changes as they come.

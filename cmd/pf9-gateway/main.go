@@ -30,7 +30,7 @@ func main() {
 
 func program(a *appliance) cli.Program {
 	return cli.Program{
-		Name: gateway.Program, Kind: pki.KindGateway, Run: run, Commands: a.commands(),
+		Name: gateway.Program, Kind: pki.KindGateway, Run: run, Commands: a.commands(), Check: checkVCenters, NoStats: true,
 		Load: func(file string) (core.Config, any, error) {
 			c, err := gateway.LoadConfig(file)
 			if errors.Is(err, gateway.ErrPairedHidden) {

@@ -39,11 +39,16 @@ type machine struct {
 	vault   *vault.Vault
 	person  *os.File // the keyboard's end of the terminal
 	tty     string
+
+	vcenters []status.VCenter // that the daemon lists
 }
 
 func start(t *testing.T) *machine {
 	t.Helper()
-	m := &machine{dir: t.TempDir()}
+	m := &machine{dir: t.TempDir(), vcenters: []status.VCenter{
+		{Name: "west", State: "degraded", Problem: "no route\x1b[2J", Control: "off"},
+		{Name: "east", State: "ok", Since: time.Now().Add(-90 * time.Second), Counts: map[string]int{"compute.vm": 12, "compute.host": 3}},
+	}}
 	m.startVCenter(t)
 	m.startDaemon(t)
 	m.openTerminal(t)
@@ -86,10 +91,7 @@ func (m *machine) startDaemon(t *testing.T) {
 	}
 	routes := append(pair.New(pair.Options{StateDir: m.dir, Vault: m.vault}).Routes(), httpapi.Route{
 		Pattern: "GET /v1/vcenters", Do: func(w http.ResponseWriter, _ *http.Request) error {
-			return httpapi.WriteJSON(w, http.StatusOK, []status.VCenter{
-				{Name: "west", State: "degraded", Problem: "no route\x1b[2J", Control: "off"},
-				{Name: "east", State: "ok", Since: time.Now().Add(-90 * time.Second), Counts: map[string]int{"compute.vm": 12, "compute.host": 3}},
-			})
+			return httpapi.WriteJSON(w, http.StatusOK, m.vcenters)
 		},
 	})
 	routes = append(routes, controlRoutes()...)

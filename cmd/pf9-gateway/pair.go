@@ -174,7 +174,7 @@ func vcentersCommand(ctx context.Context, c *cli.Call) error {
 		if !v.Since.IsZero() {
 			session = time.Since(v.Since).Round(time.Second).String()
 		}
-		rows = append(rows, []string{v.Name, v.State, fmt.Sprint(v.Counts[inventory.KindVM]), fmt.Sprint(total), session, control, v.Problem})
+		rows = append(rows, []string{v.Name, v.Word(), fmt.Sprint(v.Counts[inventory.KindVM]), fmt.Sprint(total), session, control, v.Trouble()})
 	}
 	return c.Table(rows)
 }

@@ -34,8 +34,8 @@ func main() {
 			c, err := agent.LoadConfig(file)
 			return c.Config, c, err
 		},
-		Check: func(file string) []cli.Finding {
-			c, err := agent.LoadConfig(file)
+		Check: func(_ context.Context, call *cli.Call) []cli.Finding {
+			c, err := agent.LoadConfig(call.ConfigFile())
 			if err != nil {
 				return nil // doctor has said so
 			}

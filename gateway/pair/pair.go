@@ -125,7 +125,7 @@ func (d *Daemon) pair(ctx context.Context, r pairing.Request) (pairing.Result, e
 	}
 	p, err := d.meet(ctx, b, r)
 	if err != nil {
-		return pairing.Result{}, err
+		return pairing.Result{}, b.unchanged(r, err)
 	}
 	known := b.has(p.name)
 	look, err := d.account(p.name)

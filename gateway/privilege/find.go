@@ -2,6 +2,7 @@ package privilege
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -39,6 +40,9 @@ type entities struct {
 // clusters, by name, path or id, themselves and what they use. None chosen means
 // all. A chosen cluster that the account does not see is an error.
 func Find(ctx context.Context, c *vim25.Client, clusters []string) ([]Object, error) {
+	if c.ServiceContent.ViewManager == nil {
+		return nil, errors.New("look at the inventory: the server has no view manager: is it a vCenter?")
+	}
 	ctx, cancel := context.WithTimeout(ctx, findLimit)
 	defer cancel()
 	all, err := look(ctx, c)

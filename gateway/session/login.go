@@ -21,7 +21,7 @@ const sessionCookie = "vmware_soap_session"
 func (s *Session) login(ctx context.Context, part string) (*Login, error) {
 	a, err := s.opts.Account()
 	if err != nil {
-		return nil, fmt.Errorf("vCenter %s: no account to log in with: %w", s.opts.Name, err)
+		return nil, fmt.Errorf("vCenter %s: %w: %w", s.opts.Name, ErrNoAccount, err)
 	}
 	s.mu.Lock()
 	err = s.refused.check(a, s.now())
@@ -50,7 +50,7 @@ func (s *Session) open(ctx context.Context, a Account, agent string) (*Login, er
 	if c.ServiceContent.SessionManager == nil {
 		return nil, errors.New("the server has no session manager: is it a vCenter?")
 	}
-	l := &Login{Client: c, s: s, since: s.now()}
+	l := &Login{Client: c, as: a.User, s: s, since: s.now()}
 	res, err := methods.Login(ctx, c, &types.Login{This: *c.ServiceContent.SessionManager, UserName: a.User, Password: a.Password})
 	if _, refused := fault(err).(types.InvalidLogin); refused {
 		s.mu.Lock()

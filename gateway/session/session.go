@@ -47,6 +47,9 @@ const (
 // one is all that helps, and costs nothing: the same is not tried again soon.
 var ErrRefused = errors.New("vCenter refuses the account")
 
+// ErrNoAccount says that there is none to log in with.
+var ErrNoAccount = errors.New("no account to log in with")
+
 // ErrClosed says that the Session was closed.
 var ErrClosed = errors.New("the connections to vCenter are closed")
 
@@ -86,6 +89,9 @@ type Options struct {
 	// RESTIdle is after how long without a request vCenter ends a REST session.
 	// Zero: an hour.
 	RESTIdle time.Duration
+	// Failed is told of each request, also of the broker's, that vCenter does not
+	// answer. It must not block. Nil: nobody wants to know.
+	Failed func(error)
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -96,7 +102,7 @@ type Session struct {
 	log       *slog.Logger
 	run       string // tells this Session's logins from those of others with its name
 	url       *url.URL
-	transport *http.Transport
+	transport *telling
 	now       func() time.Time
 	gate      chan struct{} // who logs in holds one place of it
 	seen      *lastSeen
@@ -139,7 +145,7 @@ func New(o Options) (*Session, error) {
 		o.Log.Warn("an account may be tried once too often", "vcenter", o.Name, "err", err)
 	}
 	return &Session{
-		opts: o, log: o.Log, run: rand.Text(), url: u, transport: transport, now: time.Now, seen: seen,
+		opts: o, log: o.Log, run: rand.Text(), url: u, transport: &telling{transport, o.Failed}, now: time.Now, seen: seen,
 		refused: refused, gate: make(chan struct{}, 1), own: make(map[*Login]struct{}), rest: restState{gate: make(chan struct{}, 1)},
 	}, nil
 }
@@ -171,9 +177,13 @@ func (s *Session) URL() *url.URL { u := *s.url; return &u }
 func (s *Session) Transport() http.RoundTripper { return s.transport }
 
 // Client returns a client of the one session that is shared, and logs in if
-// there is none. Of several callers one logs in. Whoever learns from an answer
-// that the session is gone calls Lost.
+// there is none, or if it is another user's than the account's now. Of several
+// callers one logs in. Whoever learns from an answer that the session is gone
+// calls Lost.
 func (s *Session) Client(ctx context.Context) (*vim25.Client, error) {
+	if l, _ := s.live(); l != nil && s.OtherUser() {
+		s.Lost(l.Client)
+	}
 	if l, err := s.live(); l != nil || err != nil {
 		return l.client(), err
 	}
@@ -266,6 +276,31 @@ func (s *Session) Lost(c *vim25.Client) {
 	}
 }
 
+// Live returns the shared session, or else one of the broker's clients, and never
+// logs in; nil: there is none. It may turn out to be lost.
+func (s *Session) Live() *Login {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current != nil || s.closed {
+		return s.current
+	}
+	for l := range s.own {
+		return l
+	}
+	return nil
+}
+
+// OtherUser says that the shared session was begun for another user than the
+// account now has. Another password of the same user does not end it.
+func (s *Session) OtherUser() bool {
+	l, _ := s.live()
+	if l == nil {
+		return false
+	}
+	a, err := s.opts.Account()
+	return err == nil && a.User != l.as
+}
+
 // bury logs a lost session out: it may have been lost to us only.
 func (s *Session) bury(ctx context.Context) {
 	s.mu.Lock()
@@ -354,6 +389,7 @@ func (s *Session) State() State {
 type Login struct {
 	Client *vim25.Client
 	User   types.UserSession // as vCenter told at the login
+	as     string            // the account's user
 	s      *Session
 	since  time.Time
 }

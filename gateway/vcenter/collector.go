@@ -50,7 +50,8 @@ func (c *collector) create(ctx context.Context, client *vim25.Client, drop map[s
 // seconds. An answer that says that the session is gone is an error, in whatever
 // place it says so.
 func (c *collector) wait(ctx context.Context, client *vim25.Client, seconds int32) (*types.UpdateSet, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.limits.waitLimit)
+	limit := min(c.limits.waitLimit, c.limits.callLimit+time.Duration(seconds)*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var set *types.UpdateSet
 	scanned := false
@@ -64,10 +65,7 @@ func (c *collector) wait(ctx context.Context, client *vim25.Client, seconds int3
 		This: c.ref, Version: c.version, Options: &types.WaitOptions{MaxWaitSeconds: &seconds},
 	})
 	if err != nil {
-		if ctx.Err() != nil {
-			err = fmt.Errorf("no answer from vCenter within %v: %w", c.limits.waitLimit, err)
-		}
-		return nil, err
+		return nil, silent(ctx, limit, err)
 	}
 	if !scanned {
 		set = res.Returnval
@@ -106,6 +104,17 @@ func truncated(set *types.UpdateSet) bool {
 	return set != nil && set.Truncated != nil && *set.Truncated
 }
 
+// objects counts those that a reply shows.
+func objects(set *types.UpdateSet) (n int) {
+	if set == nil {
+		return 0
+	}
+	for i := range set.FilterSet {
+		n += len(set.FilterSet[i].ObjectSet)
+	}
+	return n
+}
+
 // missing is an error if objects could not be looked at: they may be there.
 func missing(objects []types.MissingObject) error {
 	for _, m := range objects {
@@ -135,7 +144,7 @@ func alive(ctx context.Context, client *vim25.Client, limit time.Duration) error
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	_, err := methods.GetCurrentTime(ctx, client)
-	return err
+	return silent(ctx, limit, err)
 }
 
 // leftover are collectors of a session that were not destroyed.

@@ -155,7 +155,7 @@ func TestNoFaultDeletesWhatIsThere(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	often := quick
-	often.sweepEvery = 50 * time.Millisecond
+	often.sweepEvery, often.fillsEvery, often.beat = 50*time.Millisecond, 30*time.Millisecond, 20*time.Millisecond
 	w := watch(t, v, Options{Session: s}, often)
 	w.list()
 	o := &observer{w: w, v: v, seen: make(map[string]bool)}
@@ -281,7 +281,7 @@ func TestStaleSaysSinceWhenAndWhy(t *testing.T) {
 		testvcenter.Refuse:      "stale since 20",
 		testvcenter.Certificate: "is not the pinned one",
 		testvcenter.Unavailable: "503",
-		testvcenter.Freeze:      "no answer from vCenter within",
+		testvcenter.Freeze:      "no answer within 2s",
 	} {
 		t.Run(kind.String(), func(t *testing.T) {
 			v := start(t, testvcenter.Options{VMs: 3})

@@ -18,6 +18,7 @@ type collected struct {
 	fresh func() fact
 	props map[string]setter
 	slow  []string // properties that change without a notification
+	fills []string // likewise, and people wait for them to
 }
 
 // on makes a setter from a function of the object's facts and the value, which
@@ -36,14 +37,14 @@ func on[F fact, V any](set func(f F, v V)) setter {
 // topology is everything but VMs.
 var topology = []collected{
 	{typ: "Folder", fresh: func() fact { return &folderFact{} }, props: folderProps},
-	{typ: "StoragePod", fresh: func() fact { return &podFact{} }, props: podProps, slow: []string{"summary"}},
+	{typ: "StoragePod", fresh: func() fact { return &podFact{} }, props: podProps, fills: []string{"summary"}},
 	{typ: "Datacenter", fresh: func() fact { return &datacenterFact{} }},
 	{typ: "ComputeResource", fresh: func() fact { return &clusterFact{} }, props: computeProps},
 	{typ: "ClusterComputeResource", fresh: func() fact { return &clusterFact{cluster: true} }, props: clusterProps},
 	{typ: "HostSystem", fresh: func() fact { return &hostFact{} }, props: hostProps},
 	{typ: "ResourcePool", fresh: func() fact { return &poolFact{} }, props: poolProps},
 	{typ: "VirtualApp", fresh: func() fact { return &poolFact{vapp: true} }, props: poolProps},
-	{typ: "Datastore", fresh: func() fact { return &datastoreFact{} }, props: datastoreProps, slow: []string{"summary", "host"}},
+	{typ: "Datastore", fresh: func() fact { return &datastoreFact{} }, props: datastoreProps, slow: []string{"host"}, fills: []string{"summary"}},
 	{typ: "Network", fresh: func() fact { return &networkFact{kind: standardNetwork} }, props: standardProps},
 	{typ: "OpaqueNetwork", fresh: func() fact { return &networkFact{kind: "opaque"} }, props: opaqueProps},
 	{typ: "DistributedVirtualPortgroup", fresh: func() fact { return &networkFact{kind: "distributed"} }, props: portgroupProps},
@@ -84,7 +85,11 @@ var common = map[string]setter{
 // filter selects the types from the root folder on. Only leaf properties are
 // named, so that each update carries a whole value.
 func filter(c *vim25.Client, list []collected, drop map[string]bool) types.PropertyFilterSpec {
-	return spec(c, list, func(t *collected) []string {
+	way := traversal
+	if list[0].typ == typeVM {
+		way = traversalToVMs
+	}
+	return spec(c, list, way, func(t *collected) []string {
 		all := slices.Concat(slices.Collect(maps.Keys(common)), slices.Collect(maps.Keys(t.props)))
 		all = slices.DeleteFunc(all, func(p string) bool { return dropped(drop, p) })
 		slices.Sort(all)
@@ -102,18 +107,16 @@ func dropped(drop map[string]bool, path string) bool {
 	return false
 }
 
-func spec(c *vim25.Client, list []collected, props func(*collected) []string) types.PropertyFilterSpec {
+// spec selects properties of types from the root folder on, by a way that reaches
+// their objects.
+func spec(c *vim25.Client, list []collected, way []types.BaseSelectionSpec, props func(*collected) []string) types.PropertyFilterSpec {
 	var s types.PropertyFilterSpec
 	for i := range list {
 		if paths := props(&list[i]); len(paths) > 0 {
 			s.PropSet = append(s.PropSet, types.PropertySpec{Type: list[i].typ, PathSet: paths})
 		}
 	}
-	o := types.ObjectSpec{Obj: c.ServiceContent.RootFolder, SelectSet: traversal}
-	if list[0].typ == typeVM {
-		o.SelectSet = traversalToVMs
-	}
-	s.ObjectSet = []types.ObjectSpec{o}
+	s.ObjectSet = []types.ObjectSpec{{Obj: c.ServiceContent.RootFolder, SelectSet: way}}
 	return s
 }
 
@@ -137,6 +140,12 @@ var traversal = []types.BaseSelectionSpec{
 	step("hosts", "ComputeResource", "host"),
 	step("pool", "ComputeResource", "resourcePool", "pools"),
 	step("pools", "ResourcePool", "resourcePool", "pools"),
+}
+
+// traversalToStores reaches datastores, and looks at little else.
+var traversalToStores = []types.BaseSelectionSpec{
+	step("children", typeFolder, "childEntity", "children", "datastoreFolder"),
+	step("datastoreFolder", "Datacenter", "datastoreFolder", "children"),
 }
 
 // traversalToVMs reaches VMs in folders and those in vApps, which are in none.

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/openpf9/openpf9/plugin"
 )
 
 // errUnread says that nothing was read yet, and nothing has failed either.
-var errUnread = errors.New("it is being read for the first time")
+var errUnread = errors.New("the gateway connects to it")
 
 // errUnwatched says that nobody listens to vCenter.
 var errUnwatched = errors.New("it is not watched")
@@ -23,8 +25,11 @@ type health struct {
 	since time.Time // what is known is true since or until then
 	broke time.Time // when the trouble began
 	heard time.Time // when vCenter answered last
+	moved time.Time // when something last changed after it was read
 	why   error     // of the trouble
 	waits int       // lists that wait for a change
+	reads bool      // a pass is under way
+	read  int       // objects that it has read
 }
 
 func newHealth() health {
@@ -46,18 +51,33 @@ func (h *health) set(why error) (turned, news bool) {
 			h.since = h.heard
 		}
 	}
-	h.ok, h.why = why == nil, why
+	h.ok, h.why, h.reads = why == nil, why, false
 	h.ever = h.ever || h.ok
 	close(h.turn)
 	h.turn = make(chan struct{})
 	return turned, news
 }
 
-// answered notes that vCenter has answered.
-func (h *health) answered() {
+// reading notes that a pass begins. Trouble is over when it has read everything.
+func (h *health) reading() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.reads, h.read = true, 0
+}
+
+// answered notes that vCenter has answered, with so many objects.
+func (h *health) answered(objects int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.heard = time.Now()
+	h.read += objects
+}
+
+// changed notes that something has changed that was read before.
+func (h *health) changed() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.moved = time.Now()
 }
 
 // now is an error if what is known may not be true.
@@ -68,15 +88,25 @@ func (h *health) now() error {
 }
 
 func (h *health) err() error {
+	since := "stale since " + h.since.UTC().Format(time.RFC3339)
 	switch {
 	case h.ok:
 		return nil
+	case h.reads && !h.ever:
+		return fmt.Errorf("%w: %d objects so far", plugin.ErrNotYet, h.read)
+	case h.first():
+		return fmt.Errorf("%w: %w", plugin.ErrNotYet, h.why)
+	case h.reads:
+		return fmt.Errorf("%s: it answers again and is read anew: %d objects so far", since, h.read)
 	case !h.ever:
-		return fmt.Errorf("nothing is known yet, since %s: %w", h.since.UTC().Format(time.RFC3339), h.why)
+		return fmt.Errorf("nothing is known yet: %w", h.why)
 	default:
-		return fmt.Errorf("stale since %s: %w", h.since.UTC().Format(time.RFC3339), h.why)
+		return fmt.Errorf("%s: %w", since, h.why)
 	}
 }
+
+// first says that everything is read for the first time and nothing has failed.
+func (h *health) first() bool { return !h.ever && (h.reads || errors.Is(h.why, errUnread)) }
 
 // await waits for h to be well: as long as first while the first pass is under
 // way, and grace from the beginning of other trouble.
@@ -84,7 +114,7 @@ func (h *health) await(ctx context.Context, first, grace time.Duration) error {
 	for {
 		h.mu.Lock()
 		err, turn, patience := h.err(), h.turn, grace
-		if errors.Is(h.why, errUnread) {
+		if h.first() {
 			patience = first
 		}
 		left := time.Until(h.broke.Add(patience))
@@ -123,5 +153,9 @@ func (h *health) awaited() bool {
 func (h *health) state() State {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return State{OK: h.ok, Since: h.since, Heard: h.heard, Problem: h.err()}
+	st := State{OK: h.ok, Reading: h.first(), Known: h.ever, Since: h.since, Heard: h.heard, Changed: h.moved, Problem: h.err()}
+	if h.reads {
+		st.Read = h.read
+	}
+	return st
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
 
+	"github.com/openpf9/openpf9/gateway/session"
 	"github.com/openpf9/openpf9/plugin"
 )
 
@@ -25,8 +26,8 @@ func (p *pass) sweep(ctx context.Context, changed func(...plugin.Key)) error {
 			return ctx.Err()
 		case <-tick.C:
 		}
-		for _, list := range [][]collected{topology, volatile} {
-			if err := p.reread(ctx, list, changed); err != nil {
+		for _, r := range []reading{{topology, traversal, slow}, {volatile, traversalToVMs, slow}} {
+			if err := p.reread(ctx, r, changed); err != nil {
 				return fmt.Errorf("read again what has no notification: %w", err)
 			}
 		}
@@ -34,11 +35,43 @@ func (p *pass) sweep(ctx context.Context, changed func(...plugin.Key)) error {
 	}
 }
 
-// reread reads the slow properties of types.
-func (p *pass) reread(ctx context.Context, list []collected, changed func(...plugin.Key)) error {
+// watchFilling reads often how full the datastores are, of which there is no
+// notification: one call, for all of them. That it fails once is no harm.
+func (p *pass) watchFilling(ctx context.Context, changed func(...plugin.Key)) error {
+	tick := time.NewTicker(p.s.time.fillsEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		err := p.reread(ctx, reading{topology, traversalToStores, fills}, changed)
+		if session.IsNotAuthenticated(err) {
+			return fmt.Errorf("read how full the datastores are: %w", err)
+		}
+		if err != nil {
+			p.s.log.Debug("how full the datastores are cannot be read", "err", err)
+			p.s.Doubt()
+		}
+	}
+}
+
+// reading is what to read again of types, and the way to their objects.
+type reading struct {
+	list  []collected
+	way   []types.BaseSelectionSpec
+	paths func(*collected) []string
+}
+
+func slow(t *collected) []string  { return t.slow }
+func fills(t *collected) []string { return t.fills }
+
+// reread reads properties again.
+func (p *pass) reread(ctx context.Context, r reading, changed func(...plugin.Key)) error {
 	since := p.s.store.count()
-	what := spec(p.client, list, func(t *collected) []string {
-		return slices.DeleteFunc(slices.Clone(t.slow), func(path string) bool { return dropped(p.s.drop, path) })
+	what := spec(p.client, r.list, r.way, func(t *collected) []string {
+		return slices.DeleteFunc(slices.Clone(r.paths(t)), func(path string) bool { return dropped(p.s.drop, path) })
 	})
 	res, err := p.retrieve(ctx, what)
 	for err == nil && res != nil {
@@ -50,7 +83,7 @@ func (p *pass) reread(ctx context.Context, list []collected, changed func(...plu
 			}
 			set.FilterSet[0].ObjectSet = append(set.FilterSet[0].ObjectSet, modification(o))
 		}
-		p.s.health.answered()
+		p.s.health.answered(0)
 		if keys := p.s.store.again(p.epoch, since, set); len(keys) > 0 {
 			changed(keys...)
 		}

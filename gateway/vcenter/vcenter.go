@@ -21,7 +21,9 @@
 //   - Filters start from the root folder: a container view sends everything again
 //     whenever one object is added.
 //   - Some properties change without a notification. They are read again every
-//     ten minutes.
+//     ten minutes, and how full the datastores are every minute.
+//   - vCenter holds a wait for 40 s, in which nobody knows whether it lives. It is
+//     asked the time every five seconds, and at once when somebody doubts it.
 package vcenter
 
 import (
@@ -49,13 +51,18 @@ type timing struct {
 	healthy    time.Duration // after which earlier breaks are forgotten
 	doubt      time.Duration // before a second look at what has vanished
 	sweepEvery time.Duration // between readings of what has no notification
+	fillsEvery time.Duration // between readings of how full the datastores are
+	beat       time.Duration // between proofs that vCenter answers
+	proofLimit time.Duration // when a proof is given up
+	proofGap   time.Duration // between proofs at least, however much it is doubted
 }
 
 var usual = timing{
 	maxWait: 40, waitLimit: 50 * time.Second, callLimit: 30 * time.Second,
-	firstList: 20 * time.Second, grace: 2 * time.Second,
+	firstList: 2 * time.Second, grace: 2 * time.Second,
 	firstRetry: 100 * time.Millisecond, lastRetry: 3 * time.Second, calm: 30 * time.Second, healthy: 10 * time.Second,
-	doubt: 5 * time.Second, sweepEvery: 10 * time.Minute,
+	doubt: 5 * time.Second, sweepEvery: 10 * time.Minute, fillsEvery: time.Minute,
+	beat: 5 * time.Second, proofLimit: 5 * time.Second, proofGap: time.Second,
 }
 
 // Options says what to discover. Session must be given.
@@ -70,6 +77,8 @@ type Options struct {
 	Clusters []string
 	// InstanceUUID is what the vCenter must be; empty: what it was at first.
 	InstanceUUID string
+	// Fills is how often to read how full the datastores are; 0: every minute.
+	Fills time.Duration
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -83,6 +92,7 @@ type Source struct {
 	health health
 	time   timing
 	gate   chan struct{} // who watches holds its one place
+	doubts chan struct{} // has one when vCenter is to prove that it answers
 
 	// Of whoever holds the gate.
 	epoch uint64   // counts passes
@@ -98,9 +108,13 @@ func New(o Options) *Source {
 	if o.Name == "" {
 		o.Name = o.Session.Name()
 	}
+	limits := usual
+	if o.Fills > 0 {
+		limits.fillsEvery = o.Fills
+	}
 	return &Source{
-		opts: o, log: o.Log.With("vcenter", o.Name), store: newStore(o.Clusters), time: usual,
-		health: newHealth(), gate: make(chan struct{}, 1), drop: make(map[string]bool),
+		opts: o, log: o.Log.With("vcenter", o.Name), store: newStore(o.Clusters), time: limits,
+		health: newHealth(), gate: make(chan struct{}, 1), doubts: make(chan struct{}, 1), drop: make(map[string]bool),
 	}
 }
 
@@ -149,11 +163,16 @@ func (s *Source) describe(err error) error {
 	return fmt.Errorf("vCenter %s: %w", s.opts.Name, err)
 }
 
-// State is how the discovery is, for whoever shows it.
+// State is how the discovery is, for whoever shows it. If it is neither OK nor
+// Reading, Problem says why.
 type State struct {
-	OK       bool
-	Since    time.Time      // of OK or of the trouble
+	OK       bool           // what is known is true now
+	Reading  bool           // everything is read for the first time, and nothing has failed
+	Read     int            // objects that a pass under way has read
+	Known    bool           // everything was read at least once
+	Since    time.Time      // since or until when what is known is true
 	Heard    time.Time      // when vCenter answered last; zero: never
+	Changed  time.Time      // when something last changed after it was read; zero: never
 	Problem  error          // nil: none
 	Objects  map[string]int // by kind
 	Instance string         // vCenter's instance UUID; empty: not known yet

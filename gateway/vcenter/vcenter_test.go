@@ -24,7 +24,7 @@ import (
 var quick = timing{
 	maxWait: 1, waitLimit: 2 * time.Second, callLimit: 2 * time.Second,
 	firstList: 20 * time.Second, grace: 100 * time.Millisecond, firstRetry: 5 * time.Millisecond, lastRetry: 50 * time.Millisecond, calm: 50 * time.Millisecond,
-	doubt: 20 * time.Millisecond, sweepEvery: time.Hour,
+	doubt: 20 * time.Millisecond, sweepEvery: time.Hour, fillsEvery: time.Hour, beat: time.Hour, proofLimit: 2 * time.Second, proofGap: 10 * time.Millisecond,
 }
 
 func start(t *testing.T, o testvcenter.Options) *testvcenter.Server {
@@ -361,7 +361,7 @@ func TestStandardNetworksShowWhatTheirHostsSay(t *testing.T) {
 func TestWhatHasNoNotificationIsReadAgain(t *testing.T) {
 	v := start(t, testvcenter.Options{VMs: 600})
 	often := quick
-	often.sweepEvery = 20 * time.Millisecond
+	often.sweepEvery, often.fillsEvery = 20*time.Millisecond, 20*time.Millisecond
 	w := watch(t, v, Options{}, often)
 	w.list()
 	vms := v.IDs("VirtualMachine")
@@ -377,6 +377,37 @@ func TestWhatHasNoNotificationIsReadAgain(t *testing.T) {
 		d, _ := r.Spec.(inventory.Datastore)
 		return d.FreeBytes == 5 && d.State == "inaccessible" && len(d.Warnings) == 1
 	})
+}
+
+func TestHowFullDatastoresAreTakesOneCall(t *testing.T) {
+	v := start(t, testvcenter.Options{VMs: 300, Datastores: 40})
+	often := holding()
+	often.fillsEvery = 100 * time.Millisecond
+	w := watch(t, v, Options{}, often)
+	w.list()
+	free := func(id string) uint64 {
+		r, _, _ := w.Get(t.Context(), key(v, inventory.KindDatastore, id))
+		d, _ := r.Spec.(inventory.Datastore)
+		return d.FreeBytes
+	}
+	for round, id := range v.IDs("Datastore")[:3] {
+		summary := v.Get(id, "summary").(types.DatastoreSummary)
+		summary.FreeSpace = int64(round + 1)
+		v.SetSilently(id, "summary", summary)
+		before, began := v.Counts().Calls, time.Now()
+		until(t, "the datastore fills", func() bool { return free(id) == uint64(round+1) })
+		until(t, "a hint at it", func() bool { return w.hinted(key(v, inventory.KindDatastore, id)) == 1 })
+		if n, most := v.Counts().Calls-before, int(time.Since(began)/often.fillsEvery)+2; n > most {
+			t.Errorf("%d calls, want %d at most", n, most)
+		}
+	}
+	v.Inject(testvcenter.Unavailable)
+	until(t, "that it fails is doubted", func() bool { return !w.State().OK })
+	v.Clear()
+	w.list()
+	if n := v.Counts().Logins; n != 1 {
+		t.Errorf("%d logins", n)
+	}
 }
 
 func TestAnUnknownPropertyIsLeftOut(t *testing.T) {

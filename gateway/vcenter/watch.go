@@ -32,6 +32,13 @@ func (s *Source) Watch(ctx context.Context, changed func(...plugin.Key)) error {
 	defer s.opts.Session.Leave()
 	defer s.health.set(errUnwatched)
 	s.health.set(errUnread)
+	tell := changed
+	changed = func(keys ...plugin.Key) {
+		if len(keys) > 0 {
+			s.health.changed()
+		}
+		tell(keys...)
+	}
 	for breaks := 0; ; breaks++ {
 		began := time.Now()
 		synced, err := s.cycle(ctx, changed)
@@ -68,9 +75,10 @@ func (s *Source) retry(breaks int, synced bool) time.Duration {
 
 // broken notes a break, and tells of it when it begins: a list then says why.
 func (s *Source) broken(err error, changed func(...plugin.Key)) {
-	turned, news := s.health.set(err)
+	why := s.explain(err)
+	turned, news := s.health.set(why)
 	if news {
-		s.log.Warn("vCenter cannot be followed, what was read last stays in force", "err", err)
+		s.log.Warn("vCenter cannot be followed, what was read last stays in force", "err", why)
 	}
 	if turned {
 		changed()
@@ -90,12 +98,18 @@ func (s *Source) cycle(ctx context.Context, changed func(...plugin.Key)) (synced
 			s.opts.Session.Lost(c)
 		}
 	}()
+	if c == s.old.client { // nothing has answered by it since it broke
+		if err := alive(ctx, c, s.time.proofLimit); err != nil {
+			return false, err
+		}
+	}
 	if err := s.identify(c); err != nil {
 		return false, err
 	}
 	if err := s.old.destroy(ctx, c, s.time.callLimit); err != nil {
 		return false, err
 	}
+	s.health.reading()
 	p := s.newPass(c)
 	defer func() { s.old, lost = p.leave() }()
 	if err := p.read(ctx); err != nil {
@@ -177,7 +191,7 @@ func (p *pass) read(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("read %s: %w", c.name, err)
 			}
-			p.s.health.answered()
+			p.s.health.answered(objects(set))
 			more = truncated(set)
 			p.s.store.take(p.epoch, set)
 			c.advance(set)
@@ -198,6 +212,8 @@ func (p *pass) follow(ctx context.Context, changed func(...plugin.Key)) error {
 		func() error { return p.loop(ctx, &p.topo, changed) },
 		func() error { return p.loop(ctx, &p.vms, changed) },
 		func() error { return p.sweep(ctx, changed) },
+		func() error { return p.watchFilling(ctx, changed) },
+		func() error { return p.prove(ctx, changed) },
 	} {
 		wg.Go(func() { cancel(part()) })
 	}
@@ -217,7 +233,7 @@ func (p *pass) loop(ctx context.Context, c *collector, changed func(...plugin.Ke
 		if err != nil {
 			return fmt.Errorf("follow %s: %w", c.name, err)
 		}
-		p.s.health.answered()
+		p.s.health.answered(0)
 		keys, gone := p.s.store.change(p.epoch, set)
 		left = append(left, gone...)
 		if more = truncated(set); !more {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -211,6 +212,38 @@ func TestErrorKeepsTheLastList(t *testing.T) {
 		synctest.Wait()
 		if st := got.state("m"); st.State != "degraded" || got.count("m") != 1 || got.last["m"][0].ID != "1" {
 			t.Errorf("state %s, %d lists", st.State, got.count("m"))
+		}
+	})
+}
+
+func TestASourceThatIsStillReadingIsStarting(t *testing.T) {
+	var reads atomic.Bool
+	why := fmt.Errorf("%w: 10 objects so far", plugin.ErrNotYet)
+	with(t, nil, func(t *testing.T, r *discovery.Runner, got *record) {
+		reads.Store(true)
+		r.Set([]discovery.Module{{Name: "m", Source: list(func(ctx context.Context, emit func(plugin.Resource)) error {
+			if reads.Load() {
+				return why
+			}
+			return good(ctx, emit)
+		})}})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if st := got.state("m"); st.State != discovery.Starting || st.Reason != why.Error() {
+			t.Errorf("while it reads: %s (%s)", st.State, st.Reason)
+		}
+		reads.Store(false)
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if st := got.state("m"); st.State != discovery.OK {
+			t.Errorf("when it has read: %s (%s)", st.State, st.Reason)
+		}
+		reads.Store(true)
+		r.Relist()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if st := got.state("m"); st.State != discovery.Degraded {
+			t.Errorf("after a list that was there is no not yet: %s (%s)", st.State, st.Reason)
 		}
 	})
 }

@@ -19,8 +19,9 @@ const (
 	defaultTimeout  = 30 * time.Second
 	grace           = time.Second // after a time limit, before a call is given up
 	absentInterval  = time.Minute // between looks for what is not installed
-	idleLook        = time.Hour   // when there is nothing to wait for but answers
-	manyGone        = 10          // of one batch: no sink doubts so few
+	notYetInterval  = 2 * time.Second
+	idleLook        = time.Hour // when there is nothing to wait for but answers
+	manyGone        = 10        // of one batch: no sink doubts so few
 )
 
 // worker runs one module. Its loop never waits for the source.
@@ -256,6 +257,9 @@ func (w *worker) listed(c *call, err error, now time.Time) {
 		w.sink.Listed(w.module.Name, w.module.Kinds, nil)
 		w.declare(nil)
 		w.set(OK, "not installed: "+err.Error(), 0)
+	case errors.Is(err, plugin.ErrNotYet) && w.status.Listed.IsZero():
+		w.schedule.later(now, notYetInterval)
+		w.set(Starting, err.Error(), -1)
 	case err != nil:
 		w.schedule.missed(now)
 		w.degrade(err)
@@ -303,6 +307,8 @@ func (w *worker) set(state, reason string, count int) {
 	w.sink.Status(w.status)
 	switch {
 	case !turned:
+	case state == Starting:
+		w.log.Info("module is starting", "note", reason)
 	case state == OK:
 		w.log.Info("module is well", "count", w.status.Count, "note", reason)
 	default:

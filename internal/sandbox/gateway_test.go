@@ -112,12 +112,25 @@ func TestGateway(t *testing.T) {
 	t.Run("the commands on the appliance answer", func(t *testing.T) {
 		for args, want := range map[string]string{
 			"status": "up for ", "status --json": `"connected": true`, "sources": "host", "get host": "CPUs", "get host -o json": string(found.ID), "config check": "is good",
-			"config show": "vc.example", "doctor": "certificate until", "version": "pf9-gateway ", "plugin list": "NAME",
+			"config show": "vc.example", "version": "pf9-gateway ", "plugin list": "NAME",
 		} {
 			cmd := exec.CommandContext(ctx, b.Programs.Gateway, append(strings.Fields(args), "--config", g.Config)...)
 			out, err := cmd.CombinedOutput()
 			if err != nil || !strings.Contains(string(out), want) {
 				t.Errorf("%s: %v\n%s", args, err, out)
+			}
+		}
+	})
+
+	t.Run("doctor tells what is wrong with a vCenter that is not there", func(t *testing.T) {
+		cmd := exec.CommandContext(ctx, b.Programs.Gateway, "doctor", "--config", g.Config)
+		out, err := cmd.CombinedOutput()
+		if cmd.ProcessState.ExitCode() != 1 {
+			t.Errorf("doctor: %v\n%s", err, out)
+		}
+		for _, want := range []string{"certificate until", "vc.example:443 does not answer: ", "no account to log in with", "pf9-gateway pair main --url https://vc.example", "2 checks are bad"} {
+			if !strings.Contains(string(out), want) {
+				t.Errorf("%q is not in\n%s", want, out)
 			}
 		}
 	})

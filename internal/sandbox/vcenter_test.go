@@ -50,7 +50,7 @@ func TestVCenter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := b.Gateway(ctx, cp, "gateway", fmt.Sprintf("[vcenters.lab]\nurl = %q\nthumbprint = %q\ncontrol = true\n", vc.URL, vc.Thumbprint))
+	g, err := b.Gateway(ctx, cp, "gateway", fmt.Sprintf("[vcenters.lab]\nurl = %q\nthumbprint = %q\ncontrol = true\ndatastores_every = '1s'\n", vc.URL, vc.Thumbprint))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,6 +125,7 @@ func TestVCenter(t *testing.T) {
 			{"a VM is new", "ADDED compute.vm clone"},
 			{"a VM is removed", "DELETED compute.vm clone"},
 			{"a port group is new", "ADDED vsphere.network dmz"},
+			{"a datastore fills", "MODIFIED vsphere.datastore LocalDS_0"},
 		} {
 			if err := change(ctx, f, op, vm, c.name); err != nil {
 				t.Fatalf("%s: %v", c.name, err)
@@ -192,6 +193,23 @@ func change(ctx context.Context, f *find.Finder, op *govmomi.Client, vm func(str
 		return wait(vm("DC0_C0_RP0_VM2").Clone(ctx, folder, "clone", types.VirtualMachineCloneSpec{}))
 	case "a VM is removed":
 		return wait(vm("clone").Destroy(ctx))
+	case "a datastore fills": // of which vCenter tells nobody
+		v := vm("DC0_C0_RP0_VM2")
+		devices, err := v.Device(ctx)
+		if err != nil {
+			return err
+		}
+		controller, err := devices.FindDiskController("")
+		if err != nil {
+			return err
+		}
+		store, err := f.Datastore(ctx, "/DC0/datastore/LocalDS_0")
+		if err != nil {
+			return err
+		}
+		disk := devices.CreateDisk(controller, store.Reference(), "")
+		disk.CapacityInKB = 20 << 20
+		return v.AddDevice(ctx, disk)
 	case "a port group is new":
 		dvs, err := f.Network(ctx, "/DC0/network/DVS0")
 		if err != nil {

@@ -185,4 +185,11 @@ func (s *Server) SetPassword(password string) {
 	s.o.Password = password
 }
 
+// SetUser changes the user that Login takes.
+func (s *Server) SetUser(user string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.o.User = user
+}
+
 func newUUID(n int) string { return fmt.Sprintf("%08x-0000-4000-8000-%012x", n, n) }

@@ -28,9 +28,10 @@ type Server struct {
 	URL        string // "https://127.0.0.1:40123"
 	Thumbprint string // SHA-256 of its certificate, as vCenter's pages show it
 
-	user   *url.Userinfo
-	model  *simulator.Model
-	server *simulator.Server
+	user      *url.Userinfo
+	authority *authority
+	model     *simulator.Model
+	server    *simulator.Server
 }
 
 // Start makes the inventory and serves it on a port of loopback until Close. It
@@ -45,6 +46,8 @@ func Start(o Options) (*Server, error) {
 	}
 	markUplinks(m)
 	Complete(m)
+	a := &authority{AuthorizationManager: m.Map().Get(*m.ServiceContent.AuthorizationManager).(*simulator.AuthorizationManager)}
+	m.Map().Put(a)
 	m.Service.TLS = new(tls.Config) // with a certificate that the server makes
 	m.Service.Listen = &url.URL{Host: "127.0.0.1:0", User: url.UserPassword(o.User, o.Password)}
 	s := m.Service.NewServer()
@@ -52,7 +55,7 @@ func Start(o Options) (*Server, error) {
 	return &Server{
 		URL:        "https://" + s.URL.Host,
 		Thumbprint: pki.Colons(sum[:]),
-		user:       m.Service.Listen.User, model: m, server: s,
+		user:       m.Service.Listen.User, authority: a, model: m, server: s,
 	}, nil
 }
 

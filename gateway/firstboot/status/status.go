@@ -33,17 +33,66 @@ const (
 	answerBytes = 4 << 20
 )
 
+// Reading is the state of a vCenter that is read for the first time, of which
+// nothing has failed.
+const Reading = "reading"
+
+// Lack is what one thing does not work without.
+type Lack struct {
+	User       string   `json:"user"`     // whose account it is
+	Function   string   `json:"function"` // "power"
+	Privileges []string `json:"privileges"`
+	On         string   `json:"on"`      // "/DC0/vm and 2 more"
+	Without    string   `json:"without"` // what does not work, for people
+}
+
+// Text is the lack in a sentence, without its remedy.
+func (l Lack) Text() string {
+	return fmt.Sprintf("%s: %s lacks %s on %s", l.Without, l.User, strings.Join(l.Privileges, ", "), l.On)
+}
+
+// Word is the state with how far it is.
+func (v VCenter) Word() string {
+	if v.State == Reading && v.Read > 0 {
+		return fmt.Sprintf("%s, %d objects so far", v.State, v.Read)
+	}
+	return v.State
+}
+
+// Trouble is what is wrong, in one line; empty: nothing.
+func (v VCenter) Trouble() string {
+	text := v.Problem
+	if len(v.Missing) > 0 {
+		if text != "" {
+			text += "; "
+		}
+		text += fmt.Sprintf("%s (pf9-gateway doctor shows all that is missing)", v.Missing[0].Text())
+	}
+	return text
+}
+
 // VCenter is one vCenter as the daemon's GET /v1/vcenters lists it. A daemon
 // without that route is asked for its sources: those whose names begin with
 // "vcenter" are shown.
 type VCenter struct {
-	Name    string         `json:"name"`
-	State   string         `json:"state"` // as of a source: "ok", "degraded", ...
-	Problem string         `json:"problem,omitempty"`
-	Since   time.Time      `json:"session_since,omitzero"` // of the session; zero: none
-	Counts  map[string]int `json:"counts,omitempty"`       // objects by kind
-	Changed time.Time      `json:"changed,omitzero"`       // when something last changed
-	Pinned  string         `json:"thumbprint,omitempty"`   // of the certificate that is trusted
+	Name    string `json:"name"`
+	Address string `json:"address,omitempty"` // "vc.example:443"
+	// State is Reading, or as of a source "ok", "degraded" (it cannot be followed,
+	// and what was read last is in force) or "failed" (nothing was ever read).
+	State   string `json:"state"`
+	Problem string `json:"problem,omitempty"` // address, cause and remedy
+	// StaleSince is until when what is known was true; zero: it is now, or nothing
+	// is known.
+	StaleSince time.Time      `json:"stale_since,omitzero"`
+	Read       int            `json:"read,omitempty"`         // objects so far, while everything is read
+	Since      time.Time      `json:"session_since,omitzero"` // of the session; zero: none, or nobody knows whether it lives
+	Counts     map[string]int `json:"counts,omitempty"`       // objects by kind
+	Changed    time.Time      `json:"changed,omitzero"`       // when something last changed; zero: not since it was read
+	Pinned     string         `json:"thumbprint,omitempty"`   // of the certificate that is trusted
+	// Missing is what the accounts lack, and Checked when that was looked at last;
+	// zero: not yet.
+	Missing []Lack    `json:"missing_privileges,omitempty"`
+	Checked time.Time `json:"privileges_checked,omitzero"`
 	// Control is how much the deployment unit may do there: "open", "read-only" or
 	// "off"; empty: nothing, for control is not delegated.
 	Control string `json:"control,omitempty"`
@@ -198,10 +247,14 @@ func (r *Report) daemon(ctx context.Context, socket string) {
 		}
 		return
 	}
-	r.Problems = append(r.Problems, r.Agent.Problems...)
+	problems := slices.Clone(r.Agent.Problems)
 	if err := get(ctx, client, "/v1/vcenters", &r.VCenters); err != nil {
 		r.VCenters = fromSources(r.Agent)
 	}
+	for _, v := range r.VCenters { // which say it themselves
+		problems = slices.DeleteFunc(problems, func(p string) bool { return strings.HasPrefix(p, "vcenter-"+v.Name+": ") })
+	}
+	r.Problems = append(r.Problems, problems...)
 	slices.SortFunc(r.VCenters, func(a, b VCenter) int { return strings.Compare(a.Name, b.Name) })
 }
 

@@ -35,6 +35,8 @@ func full() Report {
 		VCenters: []VCenter{
 			{Name: "vc1.example", State: "ok", Since: at.Add(-65 * time.Minute), Counts: map[string]int{"VMs": 1200, "hosts": 40, "datastores": 12, "networks": 33}, Changed: at.Add(-4 * time.Second), Pinned: strings.TrimSuffix(strings.Repeat("AB:", 32), ":"), Control: "read-only"},
 			{Name: "vc2\x1b[2J", State: "degraded", Problem: "the password has expired"},
+			{Name: "vc3.example", State: Reading, Read: 1200, Since: at.Add(-9 * time.Second)},
+			{Name: "vc4.example", State: "ok", Missing: []Lack{{User: "EXAMPLE\\gw", Function: "power", Privileges: []string{"VirtualMachine.Interact.PowerOn"}, On: "/DC0/vm", Without: "VMs are not started or stopped"}}},
 		},
 		Fingerprint: strings.TrimSuffix(strings.Repeat("CD:", 32), ":"), Expires: at.Add(30 * 24 * time.Hour),
 		DiskFree: 1 << 30, DiskTotal: 2 << 30, Clock: Clock{Skew: -90 * time.Second, Known: true},
@@ -117,18 +119,21 @@ func options(t *testing.T, socket string) Options {
 }
 
 func TestCollectAsksTheDaemon(t *testing.T) {
-	const agent = `{"version":"1","tunnel":{"connected":true},"problems":["tunnel: slow"],"sources":[{"name":"vcenter:vc1","state":"failed","reason":"no session","count":9},{"name":"host","state":"ok"}]}`
+	const agent = `{"version":"1","tunnel":{"connected":true},"problems":["tunnel: slow","vcenter-a: degraded: it does not answer","vcenter-z: failed"],"sources":[{"name":"vcenter:vc1","state":"failed","reason":"no session","count":9},{"name":"host","state":"ok"}]}`
 	old := Collect(t.Context(), options(t, socket(t, map[string]string{"GET /v1/status": agent})))
 	if len(old.VCenters) != 1 || old.VCenters[0].Name != "vcenter:vc1" || old.VCenters[0].Counts["objects"] != 9 || old.VCenters[0].Problem != "no session" {
 		t.Errorf("from its sources: %+v", old.VCenters)
 	}
-	if old.AgentError != "" || len(old.Problems) != 1 || !old.Agent.Tunnel.Connected || old.DiskTotal == 0 || old.Hostname == "" {
+	if old.AgentError != "" || len(old.Problems) != 3 || !old.Agent.Tunnel.Connected || old.DiskTotal == 0 || old.Hostname == "" {
 		t.Errorf("%+v", old)
 	}
 	list := `[{"name":"b","state":"ok"},{"name":"a","state":"ok","session_since":"2026-01-01T00:00:00Z"}]`
 	r := Collect(t.Context(), options(t, socket(t, map[string]string{"GET /v1/status": agent, "GET /v1/vcenters": list})))
 	if len(r.VCenters) != 2 || r.VCenters[0].Name != "a" || r.VCenters[0].Since.IsZero() {
 		t.Errorf("from its list: %+v", r.VCenters)
+	}
+	if diff := cmp.Diff([]string{"tunnel: slow", "vcenter-z: failed"}, r.Problems); diff != "" { // what a vCenter says itself is said once
+		t.Error(diff)
 	}
 	if r := Collect(t.Context(), options(t, socket(t, nil))); !strings.Contains(r.AgentError, "404") {
 		t.Errorf("a daemon that knows nothing: %q", r.AgentError)

@@ -103,7 +103,7 @@ func (r Report) vcenters(p *page) {
 		p.line("vCenter", "none is paired")
 	}
 	for _, v := range r.VCenters {
-		text := v.State
+		text := v.Word()
 		if !v.Since.IsZero() {
 			text += ", session " + ago(r.At, v.Since)
 		}
@@ -127,6 +127,9 @@ func (r Report) vcenters(p *page) {
 		}
 		if v.Problem != "" {
 			p.line("", v.Problem)
+		}
+		for _, l := range v.Missing {
+			p.line("", "warning: "+l.Text()+"; grant it in vCenter")
 		}
 	}
 }
