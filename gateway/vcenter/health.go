@@ -87,6 +87,13 @@ func (h *health) now() error {
 	return h.err()
 }
 
+// next returns what is closed at the next change, and whether h is well until then.
+func (h *health) next() (turn <-chan struct{}, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.turn, h.ok
+}
+
 func (h *health) err() error {
 	since := "stale since " + h.since.UTC().Format(time.RFC3339)
 	switch {

@@ -81,6 +81,36 @@ func (w *watched) epochs() uint64 {
 	return w.store.epochNow()
 }
 
+func TestTagsFollowWhetherVCenterIsFollowed(t *testing.T) {
+	v := start(t, testvcenter.Options{VMs: 3})
+	w := watch(t, v, Options{}, holding())
+	w.list()
+	ctx, cancel := context.WithCancel(t.Context())
+	tags, ended := w.Tags(), make(chan struct{})
+	var hints atomic.Int32
+	go func() {
+		defer close(ended)
+		_ = tags.Watch(ctx, func(...plugin.Key) { hints.Add(1) })
+	}()
+	t.Cleanup(func() { cancel(); <-ended })
+	for began := false; !began; began = hints.Load() > 0 { // it may begin later than the first trouble
+		v.Inject(testvcenter.Unavailable)
+		w.Doubt()
+		until(t, "trouble", func() bool { return !w.State().OK })
+		v.Clear()
+		until(t, "its end", func() bool { return w.State().OK })
+	}
+	v.Inject(testvcenter.Unavailable)
+	w.Doubt()
+	until(t, "trouble", func() bool { return !w.State().OK })
+	if err := tags.List(ctx, func(plugin.Resource) {}); err == nil || !strings.Contains(err.Error(), "stale since") {
+		t.Errorf("the tags of a vCenter that does not answer: %v", err)
+	}
+	before := hints.Load()
+	v.Clear()
+	until(t, "a hint when it answers again", func() bool { return hints.Load() > before })
+}
+
 func TestManyDoubtsAreProvedTogether(t *testing.T) {
 	v := start(t, testvcenter.Options{VMs: 3})
 	timing := holding()

@@ -53,6 +53,23 @@ func (t *TagSource) List(ctx context.Context, emit func(plugin.Resource)) error 
 	return nil
 }
 
+// Watch hints at the tags when vCenter begins or ceases to be followed: what is
+// stale then, or true again, they are too.
+func (t *TagSource) Watch(ctx context.Context, changed func(...plugin.Key)) error {
+	for was := t.s.health.now() == nil; ; {
+		turn, is := t.s.health.next()
+		if is != was {
+			was = is
+			changed()
+		}
+		select {
+		case <-turn:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 // tag2objects is a tag and what it is attached to.
 type tag2objects struct {
 	id, name string

@@ -26,6 +26,7 @@ import (
 	"github.com/openpf9/openpf9/gateway/firstboot/reach"
 	"github.com/openpf9/openpf9/gateway/firstboot/settings"
 	"github.com/openpf9/openpf9/internal/pki"
+	"github.com/openpf9/openpf9/plugin/inventory"
 )
 
 const (
@@ -252,7 +253,9 @@ func (r *Report) daemon(ctx context.Context, socket string) {
 		r.VCenters = fromSources(r.Agent)
 	}
 	for _, v := range r.VCenters { // which say it themselves
-		problems = slices.DeleteFunc(problems, func(p string) bool { return strings.HasPrefix(p, "vcenter-"+v.Name+": ") })
+		problems = slices.DeleteFunc(problems, func(p string) bool {
+			return strings.HasPrefix(p, "vcenter-"+v.Name+": ") || v.Problem != "" && strings.HasPrefix(p, inventory.VCenterTagModule(v.Name)+": ")
+		})
 	}
 	r.Problems = append(r.Problems, problems...)
 	slices.SortFunc(r.VCenters, func(a, b VCenter) int { return strings.Compare(a.Name, b.Name) })
