@@ -23,6 +23,7 @@ func (t *telling) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	told := func(err error) {
 		if !errors.Is(req.Context().Err(), context.Canceled) {
+			t.CloseIdleConnections() // they may be as dead as the one that was used
 			t.tell(err)
 		}
 	}

@@ -168,7 +168,9 @@ func TestNoFaultDeletesWhatIsThere(t *testing.T) {
 		switch {
 		case i%100 == 10:
 			kind = testvcenter.Freeze // each may take the whole limit of a wait
-		case kind == testvcenter.Freeze:
+		case i%100 == 30:
+			kind = testvcenter.Drop
+		case kind == testvcenter.Freeze, kind == testvcenter.Drop:
 			kind = testvcenter.LooksEmpty
 		}
 		f.ByKind[kind.String()]++

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/openpf9/openpf9/gateway/session"
@@ -26,8 +27,8 @@ func (s *Source) Doubt() {
 // prove asks vCenter whether it answers, now and then and when it is doubted. The
 // waits for changes cannot tell: vCenter holds them for long, and a path that
 // swallows packets for ever. As long as it does not answer what is known is stale;
-// the pass goes on, for nothing is lost if it only was away for a moment. The waits
-// find out by themselves if it was not.
+// the pass goes on, for nothing is lost if it only was away for a moment. When it
+// answers again the waits begin anew: their connections may not have come back.
 func (p *pass) prove(ctx context.Context, changed func(...plugin.Key)) error {
 	away := false
 	for wait := p.s.time.beat; ; {
@@ -47,6 +48,7 @@ func (p *pass) prove(ctx context.Context, changed func(...plugin.Key)) error {
 			p.s.broken(err, changed)
 			away, wait = true, 0
 		case away:
+			p.waits.again()
 			p.s.health.answered(0)
 			p.s.health.set(nil)
 			p.s.log.Info("vCenter answers again")
@@ -59,6 +61,33 @@ func (p *pass) prove(ctx context.Context, changed func(...plugin.Key)) error {
 		if err := pause(ctx, p.s.time.proofGap, nil); err != nil { // however many doubt
 			return err
 		}
+	}
+}
+
+// waits are the waits for changes that are under way.
+type waits struct {
+	mu  sync.Mutex // guards the fields below
+	ctx context.Context
+	end context.CancelFunc
+}
+
+// context is ctx for one wait more; it ends early when waits are to begin anew.
+func (w *waits) context(ctx context.Context) context.Context {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ctx == nil {
+		w.ctx, w.end = context.WithCancel(ctx)
+	}
+	return w.ctx
+}
+
+// again ends the waits under way, which then begin anew.
+func (w *waits) again() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ctx != nil {
+		w.end()
+		w.ctx = nil
 	}
 }
 

@@ -74,6 +74,26 @@ func TestAFreezeIsNoticedThoughVCenterMayHoldTheWait(t *testing.T) {
 	}
 }
 
+// A firewall that has forgotten the connections lets new ones pass.
+func TestWaitsBeginAnewWhenVCenterAnswersAgain(t *testing.T) {
+	v := start(t, testvcenter.Options{VMs: 3})
+	timing := holding()
+	timing.beat, timing.proofLimit, timing.proofGap = 50*time.Millisecond, 200*time.Millisecond, 10*time.Millisecond
+	w := watch(t, v, Options{}, timing)
+	w.list()
+	until(t, "both waits", func() bool { return v.Counts().Waits >= 2 })
+	read := w.epochs()
+	v.Inject(testvcenter.Drop)
+	_ = w.stale()
+	id := v.IDs("VirtualMachine")[0]
+	v.Set(id, "config.hardware.numCPU", int32(77)) // which the waits never tell
+	v.Clear()
+	until(t, "the change", func() bool { vm, ok := w.vm(v, id); return ok && vm.VCPUs == 77 })
+	if n := v.Counts().Logins; n != 1 || w.epochs() != read {
+		t.Errorf("%d logins, and everything was read again %v: nothing was lost", n, w.epochs() != read)
+	}
+}
+
 // epochs counts the passes that have shown something.
 func (w *watched) epochs() uint64 {
 	w.store.mu.RLock()

@@ -152,6 +152,7 @@ type pass struct {
 	epoch  uint64
 	topo   collector
 	vms    collector
+	waits  waits
 }
 
 func (s *Source) newPass(c *vim25.Client) *pass {
@@ -229,7 +230,11 @@ func (p *pass) loop(ctx context.Context, c *collector, changed func(...plugin.Ke
 		if more {
 			seconds = 0
 		}
-		set, err := c.wait(ctx, p.client, seconds)
+		waiting := p.waits.context(ctx)
+		set, err := c.wait(waiting, p.client, seconds)
+		if err != nil && waiting.Err() != nil && ctx.Err() == nil {
+			continue // by another connection, from the same version
+		}
 		if err != nil {
 			return fmt.Errorf("follow %s: %w", c.name, err)
 		}

@@ -112,6 +112,8 @@ type collector struct {
 	blind   bool // shows no VMs
 	seen    int  // of the inventory's changes
 	version int
+	before  string // the version before, after which last was answered
+	last    []byte
 }
 
 func (s *Server) createCollector(c *call) []byte {
@@ -205,18 +207,26 @@ func (s *Server) waitForUpdates(c *call) ([]byte, error) {
 			s.mu.Unlock()
 			return nil, vimFault{&types.ManagedObjectNotFound{Obj: req.This}}
 		}
-		if first && req.Version != k.current() {
+		switch {
+		case !first || req.Version == k.current():
+		case k.last != nil && req.Version == k.before: // its answer was lost
+			again := k.last
+			s.mu.Unlock()
+			return again, nil
+		default:
 			s.mu.Unlock()
 			return nil, vimFault{&types.InvalidCollectorVersion{}}
 		}
 		updates, more := s.inventory.next(k)
 		change := s.change
 		if len(updates) > 0 || more {
+			k.before = k.current()
 			k.version++
-			version := k.current()
+			k.last = updateSet(k.current(), updates, more)
+			set := k.last
 			s.mu.Unlock()
 			c.page = more
-			return updateSet(version, updates, more), nil
+			return set, nil
 		}
 		s.mu.Unlock()
 		select {

@@ -23,6 +23,7 @@ const (
 	Reset             // all connections are reset
 	Refuse            // until Clear, connections are refused
 	Freeze            // until Clear, packets are swallowed
+	Drop              // the same, and what was connected before stays dead, as behind a firewall that has forgotten it
 	Restart           // connections, sessions and collectors go; until Clear nobody answers
 	Certificate       // until Clear, the certificate is another
 	Unavailable       // until Clear, everything is answered with status 503
@@ -34,7 +35,7 @@ const (
 )
 
 var faultNames = [...]string{
-	"none", "expire", "terminate", "session gone", "looks empty", "half replies", "half pass", "reset", "refuse", "freeze",
+	"none", "expire", "terminate", "session gone", "looks empty", "half replies", "half pass", "reset", "refuse", "freeze", "drop",
 	"restart", "certificate", "unavailable", "slow", "amnesia", "lost login", "lost REST login",
 }
 
@@ -76,6 +77,10 @@ func (s *Server) Inject(kind Fault) {
 		f.old = func() { s.proxy.setRefuse(false) }
 	case Freeze:
 		s.proxy.freeze(true)
+		f.old = func() { s.proxy.freeze(false) }
+	case Drop:
+		s.proxy.freeze(true)
+		s.proxy.drop()
 		f.old = func() { s.proxy.freeze(false) }
 	case Restart:
 		s.proxy.setRefuse(true)

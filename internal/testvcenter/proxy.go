@@ -3,6 +3,7 @@ package testvcenter
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 )
 
 // proxy passes connections on to the server, or fails to.
@@ -23,6 +24,7 @@ type pair struct {
 	front, back net.Conn
 	gone        chan struct{} // closed by end
 	once        sync.Once
+	dead        atomic.Bool // passes nothing ever more
 }
 
 func newProxy(l net.Listener, back string) *proxy {
@@ -86,12 +88,16 @@ func (p *proxy) wait(k *pair) bool {
 	p.mu.Lock()
 	thaw := p.thaw
 	p.mu.Unlock()
+	if k.dead.Load() {
+		<-k.gone
+		return false
+	}
 	if thaw == nil {
 		return true
 	}
 	select {
 	case <-thaw:
-		return true
+		return !k.dead.Load() || p.wait(k)
 	case <-k.gone:
 		return false
 	}
@@ -129,6 +135,15 @@ func (p *proxy) freeze(on bool) {
 	case !on && p.thaw != nil:
 		close(p.thaw)
 		p.thaw = nil
+	}
+}
+
+// drop has the connections that are there pass nothing ever more, without a word.
+func (p *proxy) drop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for k := range p.pairs {
+		k.dead.Store(true)
 	}
 }
 
