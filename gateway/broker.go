@@ -144,6 +144,14 @@ func (k known) Named(name string) []vcproxy.Ref {
 	return refs
 }
 
+func (k known) Users(datastore vcproxy.Ref, top string) []vcproxy.Ref {
+	var refs []vcproxy.Ref
+	for _, id := range k.source.Users(datastore.Value, top) {
+		refs = append(refs, vcproxy.Ref{Type: "VirtualMachine", Value: id})
+	}
+	return refs
+}
+
 func (k known) Host(name string) (vcproxy.Host, bool) {
 	h, ok := k.source.Host(name)
 	address := h.Name
