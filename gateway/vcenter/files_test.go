@@ -2,6 +2,7 @@ package vcenter
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/vmware/govmomi/vim25/types"
@@ -77,4 +78,50 @@ func TestDirectoriesOfAVM(t *testing.T) {
 	if !f.uses("dir") || !f.uses("other") || f.uses("iso") {
 		t.Error("a VM uses the directories of its disks, and not of its CDs")
 	}
+}
+
+func TestMarksOfAVM(t *testing.T) {
+	v := start(t, testvcenter.Options{VMs: 4})
+	w := watch(t, v, Options{}, quick)
+	w.list()
+	vm := v.IDs(typeVM)[1]
+	get := func(path string) string { return v.Get(vm, path).(string) }
+	v.Set(vm, "guest.net", types.ArrayOfGuestNicInfo{GuestNicInfo: []types.GuestNicInfo{{IpAddress: []string{"192.0.2.7", "2001:db8::7"}}}})
+	mac := ""
+	until(t, "the addresses", func() bool {
+		shown, _ := w.vm(v, vm)
+		mac = shown.NICs[0].MAC
+		return slices.Contains(shown.Guest.Addresses, "192.0.2.7")
+	})
+	for what, m := range map[string]Marks{
+		"UUID":              {UUIDs: []string{"x", strings.ToUpper(get("config.uuid"))}},
+		"MAC":               {MACs: []string{strings.ToUpper(mac)}},
+		"name":              {Names: []string{strings.ToUpper(get("guest.hostName"))}},
+		"first address":     {Addresses: []string{get("guest.ipAddress")}},
+		"another address":   {Addresses: []string{"192.0.2.7"}},
+		"address of IPv6":   {Addresses: []string{"2001:DB8:0::7"}},
+		"one mark of three": {UUIDs: []string{"x"}, MACs: []string{"y"}, Addresses: []string{"192.0.2.7"}},
+	} {
+		m.Of = what
+		if got := w.Bears(vm, []Marks{{Of: "nothing"}, m}); got != what {
+			t.Errorf("by its %s the VM is %q", what, got)
+		}
+		if got := w.Bearers([]Marks{m}); len(got) != 1 || got[0].Moref != vm || got[0].Of != what || got[0].Path == "" {
+			t.Errorf("by the %s found %+v", what, got)
+		}
+	}
+	for _, m := range []Marks{{}, {UUIDs: []string{""}, MACs: []string{""}, Names: []string{"", "vm"}, Addresses: []string{"", "192.0.2.70"}}} {
+		m.Of = "somebody"
+		if got := w.Bears(vm, []Marks{m}); got != "" {
+			t.Errorf("the VM has one of the marks %+v", m)
+		}
+	}
+	if got := w.Bears("vm-none", []Marks{{Of: "x", UUIDs: []string{""}}}); got != "" {
+		t.Errorf("a VM that does not exist is %q", got)
+	}
+	if got := w.Obeyed(); len(got) != 0 {
+		t.Errorf("the hosts obey %v", got)
+	}
+	v.Set(v.IDs("HostSystem")[0], "summary.managementServerIp", "192.0.2.7")
+	until(t, "vCenter's address", func() bool { return slices.Equal(w.Obeyed(), []string{"192.0.2.7"}) })
 }
