@@ -37,12 +37,12 @@ type broker struct {
 
 // startBroker runs the broker of a vCenter and, if it has one, its endpoint for
 // programs on this machine, until close. dir is for its files.
-func startBroker(name string, conf VCenter, acts *session.Session, source *vcenter.Source, dir string, log *slog.Logger) (*broker, error) {
+func startBroker(name string, conf VCenter, acts *session.Session, scope delegation, dir string, log *slog.Logger) (*broker, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
 	o := vcproxy.Options{
-		Upstream: upstream(acts), Scope: delegation{source, vcproxy.Delegation{Inventory: known{source}}}, Hosts: known{source},
+		Upstream: upstream(acts), Scope: scope, Hosts: known{scope.source},
 		AuditFile: filepath.Join(dir, name+".audit"), SwitchFile: filepath.Join(dir, name+".switch"), Log: log.With("vcenter", name),
 	}
 	var local *endpoint
@@ -116,17 +116,26 @@ func upstream(acts *session.Session) vcproxy.Upstream {
 	}
 }
 
-// delegation is what the customer delegated: the chosen clusters, with all that
-// belongs to them.
+// delegation is what the customer delegated, to the broker's clients and for
+// actions: the chosen clusters, with all that belongs to them but the VMs that are
+// kept.
 type delegation struct {
 	source *vcenter.Source
+	kept   *kept
 	vcproxy.Delegation
+}
+
+func newDelegation(source *vcenter.Source, k *kept) delegation {
+	return delegation{source, k, vcproxy.Delegation{Inventory: known{source}}}
 }
 
 func (d delegation) Contains(ref vcproxy.Ref) bool {
 	o, ok := d.source.Lookup(ref.Value)
-	return ok && o.Type == ref.Type && o.Listed
+	return ok && o.Type == ref.Type && o.Listed && d.bears(ref) == ""
 }
+
+// bears says of what an object is the VM that is kept; empty: of nothing.
+func (d delegation) bears(ref vcproxy.Ref) string { return d.source.Bears(ref.Value, d.kept.marks()) }
 
 // known is the live inventory as the broker asks for it.
 type known struct{ source *vcenter.Source }
@@ -140,6 +149,14 @@ func (k known) Named(name string) []vcproxy.Ref {
 	var refs []vcproxy.Ref
 	for _, o := range k.source.Named(name) {
 		refs = append(refs, vcproxy.Ref{Type: o.Type, Value: o.Moref})
+	}
+	return refs
+}
+
+func (k known) Users(datastore vcproxy.Ref, top string) []vcproxy.Ref {
+	var refs []vcproxy.Ref
+	for _, id := range k.source.Users(datastore.Value, top) {
+		refs = append(refs, vcproxy.Ref{Type: "VirtualMachine", Value: id})
 	}
 	return refs
 }

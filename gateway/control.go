@@ -100,6 +100,8 @@ func (s *site) control() status.Control {
 			c.Clusters = append(c.Clusters, o.Name)
 		}
 	}
+	c.Kept = s.scope.kept.in(s.source)
+	c.VMs -= len(c.Kept)
 	slices.Sort(c.Clusters)
 	var missing []string
 	for _, name := range s.conf.Clusters {

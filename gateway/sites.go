@@ -34,6 +34,7 @@ type site struct {
 	looks  *session.Session // for discovery
 	acts   *session.Session // for what the deployment unit has done; nil: it may do nothing
 	source *vcenter.Source
+	scope  delegation
 	broker *broker // before vCenter; nil without acts
 	rights rights
 }
@@ -53,6 +54,7 @@ type sites struct {
 	log   *slog.Logger
 	dir   string // for state
 	vault *vault.Vault
+	kept  *kept
 
 	mu     sync.RWMutex     // guards the fields below
 	byName map[string]*site // by name in the configuration
@@ -61,7 +63,8 @@ type sites struct {
 
 func newSites(dir string, log *slog.Logger) (*sites, error) {
 	v, err := vault.Open(vault.Options{Dir: filepath.Join(dir, "vault")})
-	return &sites{log: log, dir: dir, vault: v, byName: make(map[string]*site)}, err
+	own := ownMarks("/", os.Getenv("CREDENTIALS_DIRECTORY")) // systemd's
+	return &sites{log: log, dir: dir, vault: v, kept: &kept{own: own}, byName: make(map[string]*site)}, err
 }
 
 func (s *sites) brokers() string { return filepath.Join(s.dir, "brokers") }
@@ -103,6 +106,7 @@ func (s *sites) configure(c Config, id wire.HostID) []discovery.Module {
 			Interval: 10 * time.Minute, Timeout: 2 * time.Minute, Config: fmt.Sprint(st.conf),
 		})
 	}
+	s.kept.set(slices.Collect(maps.Values(s.byName)))
 	return all
 }
 
@@ -140,6 +144,7 @@ func (s *sites) open(name string, conf VCenter, id wire.HostID) (*site, error) {
 	st.source = vcenter.New(vcenter.Options{
 		Name: name, Session: looks, Clusters: conf.Clusters, InstanceUUID: conf.InstanceUUID, Fills: time.Duration(conf.DatastoresEvery), Log: s.log,
 	})
+	st.scope = newDelegation(st.source, s.kept)
 	if conf.Control {
 		o.Failed = func(error) { st.source.Doubt() }
 		o.Name, o.Refused = pair.ControlAccount(name), o.Refused+"-control"
@@ -151,7 +156,7 @@ func (s *sites) open(name string, conf VCenter, id wire.HostID) (*site, error) {
 			return a, err
 		}
 		if st.acts, err = session.New(o); err == nil {
-			st.broker, err = startBroker(name, conf, st.acts, st.source, s.brokers(), s.log)
+			st.broker, err = startBroker(name, conf, st.acts, st.scope, s.brokers(), s.log)
 		}
 		if err != nil {
 			st.close()
@@ -237,7 +242,10 @@ func (s *sites) permit(ref types.ManagedObjectReference) error {
 	if err := st.controllable(); err != nil {
 		return err
 	}
-	if !(delegation{source: st.source}).Contains(ref) {
+	if of := st.scope.bears(ref); of != "" {
+		return actions.Denied("the VM is that of " + of + ", which is never delegated")
+	}
+	if !st.scope.Contains(ref) {
 		return actions.Denied("the VM is outside of what was delegated to the deployment unit, or there is none")
 	}
 	return nil

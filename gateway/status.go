@@ -37,7 +37,7 @@ func (s *site) status() status.VCenter {
 		v.Pinned = link.Fingerprint // which an authority has vouched for
 	}
 	if s.broker != nil {
-		v.Control, v.Broker = string(s.broker.Mode()), s.conf.Broker
+		v.Control, v.Broker, v.Kept = string(s.broker.Mode()), s.conf.Broker, s.scope.kept.in(s.source)
 		if s.broker.problem != nil {
 			v.Problem = s.broker.problem.Error()
 		}

@@ -79,6 +79,9 @@ func writeControl(w io.Writer, now *status.Control) error {
 		}
 		lines = append(lines, "The deployment unit may start, stop, suspend and snapshot VMs and open their consoles: "+scope(now)+".", "At all else it may only look.")
 	}
+	if len(now.Kept) > 0 {
+		lines = append(lines, "Never delegated: "+strings.Join(now.Kept, ", ")+".")
+	}
 	if now.Mode != "" && now.Broker != "" {
 		lines = append(lines, "Programs on this machine reach the vCenter at "+now.Broker+", with the same bounds.")
 	} else if now.Mode != "" {

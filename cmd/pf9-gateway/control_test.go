@@ -18,8 +18,8 @@ func TestControlSaysWhatItOpens(t *testing.T) {
 	}{
 		"not delegated": {status.Control{Remedy: delegate}, "none\n\nControl is not delegated: the deployment unit may only look.\nTo delegate: " + delegate + "\n"},
 		"open": {
-			status.Control{Mode: "open", Clusters: []string{"gold", "silver"}, VMs: 12, Broker: "127.0.0.1:8443"},
-			"open\n\nThe deployment unit may start, stop, suspend and snapshot VMs and open their consoles: 12 VMs of gold, silver.\nAt all else it may only look.\n" +
+			status.Control{Mode: "open", Clusters: []string{"gold", "silver"}, VMs: 12, Kept: []string{"/dc/vm/gw (this gateway)"}, Broker: "127.0.0.1:8443"},
+			"open\n\nThe deployment unit may start, stop, suspend and snapshot VMs and open their consoles: 12 VMs of gold, silver.\nAt all else it may only look.\nNever delegated: /dc/vm/gw (this gateway).\n" +
 				"Programs on this machine reach the vCenter at 127.0.0.1:8443, with the same bounds.\n",
 		},
 		"open to nothing": {

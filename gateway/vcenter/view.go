@@ -22,6 +22,8 @@ type view struct {
 	paths   map[string]string
 	below   map[string][]*object // but VMs, by parent; nil: not asked for yet
 	dangles bool                 // something that was asked for is not known
+
+	managers []string // addresses of the vCenters that the hosts obey; nil: not asked for yet
 }
 
 func newView(s *store) *view { return &view{s: s, paths: make(map[string]string)} }

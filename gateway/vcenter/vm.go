@@ -19,6 +19,8 @@ type vmFact struct {
 	host, pool, vapp     string // ids
 	datastores, networks []string
 	attached             []string // network id or key of each NIC
+	home                 string   // first directory of its own files, "dir/"
+	snapshotsIn          string   // the same of its snapshots, mostly equal
 	addresses            []string // from the guest's interfaces
 	address              string   // that the guest names first
 	fullName             string   // of the guest system as configured
@@ -83,6 +85,8 @@ var vmProps = map[string]setter{
 	"config.firmware":                   on(func(f *vmFact, v string) { f.next().VMware.Firmware = intern(v) }),
 	"config.annotation":                 on(func(f *vmFact, v string) { f.next().Description = v }),
 	"config.managedBy":                  on(func(f *vmFact, v types.ManagedByInfo) { f.next().VMware.ManagedBy = intern(v.ExtensionKey) }),
+	"config.files.vmPathName":           on(func(f *vmFact, v string) { f.home = f.directory(v) }),
+	"config.files.snapshotDirectory":    on(func(f *vmFact, v string) { f.snapshotsIn = f.directory(v) }),
 	"config.hardware.numCPU":            on(func(f *vmFact, v int32) { f.next().VCPUs, f.next().MaxVCPUs = int(v), int(v) }),
 	"config.hardware.numCoresPerSocket": on(func(f *vmFact, v int32) { f.next().VMware.CoresPerSocket = int(v) }),
 	"config.hardware.memoryMB": on(func(f *vmFact, v int32) {

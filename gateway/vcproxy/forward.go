@@ -214,6 +214,9 @@ func outcome(ctx context.Context, err error) string {
 	if errors.Is(err, errSwitched) || errors.Is(context.Cause(ctx), errSwitched) {
 		return resultCut
 	}
+	if errors.Is(err, errContent) {
+		return resultRefused
+	}
 	return resultError
 }
 

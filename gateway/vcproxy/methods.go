@@ -90,14 +90,14 @@ var vimRules = rules(map[class]map[string][]string{
 	},
 	classWrite: {
 		vm: {
-			"AcquireTicket", "AnswerVM", "AttachDisk_Task", "CloneVM_Task", "ConsolidateVMDisks_Task", "CreateSnapshot_Task",
-			"CreateSnapshotEx_Task", "CustomizeVM_Task", "Destroy_Task", "DetachDisk_Task", "ExportVm", "MarkAsTemplate",
+			"AcquireTicket", "AnswerVM", "CloneVM_Task", "ConsolidateVMDisks_Task", "CreateSnapshot_Task",
+			"CreateSnapshotEx_Task", "CustomizeVM_Task", "Destroy_Task", "ExportVm", "MarkAsTemplate",
 			"MarkAsVirtualMachine", "MigrateVM_Task", "PowerOffVM_Task", "PowerOnVM_Task", "RebootGuest", "ReconfigVM_Task",
 			"RelocateVM_Task", "RemoveAllSnapshots_Task", "Rename_Task", "ResetVM_Task", "RevertToCurrentSnapshot_Task",
 			"ShutdownGuest", "StandbyGuest", "SuspendVM_Task", "UnregisterVM", "UpgradeVM_Task",
 		},
 		snapshot:       {"ExportSnapshot", "RemoveSnapshot_Task", "RenameSnapshot", "RevertToSnapshot_Task"},
-		folder:         {"CreateFolder", "CreateVM_Task", "MoveIntoFolder_Task", "RegisterVM_Task"},
+		folder:         {"CreateFolder", "CreateVM_Task", "MoveIntoFolder_Task"},
 		"ResourcePool": {"ImportVApp"},
 	},
 	classFiles: {

@@ -104,6 +104,7 @@ func TestWhatIsNeverAllowed(t *testing.T) {
 		"RebootHost_Task", "ShutdownHost_Task", "DisconnectHost_Task", "StartService", "UpdateServicePolicy", "AddLicense",
 		"ReconfigureDvs_Task", "ReconfigureDVPortgroup_Task", "ReconfigureCluster_Task", "AcquireLocalTicket", "AcquireCimServicesTicket",
 		"HttpNfcLeasePullFromUrls_Task", "HttpNfcLeaseProbeUrls", "DestroyDatastore", "RemoveDatastore", "PutUsbScanCodes",
+		"RegisterVM_Task", "AttachDisk_Task", "CreateDisk_Task", "RegisterDisk",
 	} {
 		if got := decide(nsVim, m).class; got != classDenied {
 			t.Errorf("%s is of class %s, want denied", m, got)

@@ -39,19 +39,28 @@ func (b *Broker) newbornAt(ctx context.Context, s *session, ref Ref, depth int) 
 		return Ref{}, false
 	}
 	if ref.Type == vm {
-		if above = placeAndPool(above); above == nil {
-			return Ref{}, false
-		}
+		above = placeAndPool(above)
 	}
+	placed, computed := false, false
 	for _, p := range above {
+		placed, computed = placed || slices.Contains(places, p.Type), computed || slices.Contains(computes, p.Type)
 		if around = p; b.opts.Scope.Contains(p) {
 			continue
+		}
+		if b.opts.Scope.Knows(p) {
+			return Ref{}, false
 		}
 		if around, ok = b.newbornAt(ctx, s, p, depth-1); !ok {
 			return Ref{}, false
 		}
 	}
-	return around, true
+	return around, ref.Type != vm || placed && computed
+}
+
+// hasPort asks vCenter whether a port is one of a distributed port group.
+func (b *Broker) hasPort(ctx context.Context, s *session, group Ref, key string) bool {
+	answer, err := b.properties(ctx, s, group, []string{"portKeys"})
+	return err == nil && slices.Contains(stringsIn(answer), key)
 }
 
 // browsed finds a delegated datastore that a browser, which the inventory does
@@ -65,21 +74,26 @@ func (b *Broker) browsed(ctx context.Context, s *session, ref Ref) Ref {
 }
 
 // placeAndPool chooses what a machine must be in: its folder, and its pool or, of
-// a template, which has none, its host; nil: vCenter does not say.
+// a template, which has none, its host.
 func placeAndPool(above []Ref) []Ref {
 	pooled := slices.ContainsFunc(above, func(r Ref) bool { return r.Type == "ResourcePool" || r.Type == "VirtualApp" })
-	chosen := slices.DeleteFunc(above, func(r Ref) bool { return pooled && r.Type == "HostSystem" })
-	if len(chosen) < 2 {
-		return nil
-	}
-	return chosen
+	return slices.DeleteFunc(above, func(r Ref) bool { return pooled && r.Type == "HostSystem" })
 }
 
 // references asks vCenter for the objects that properties of one refer to.
 func (b *Broker) references(ctx context.Context, s *session, ref Ref, paths []string) ([]Ref, bool) {
-	pc, err := b.content(ctx, "propertyCollector")
+	answer, err := b.properties(ctx, s, ref, paths)
 	if err != nil {
 		return nil, false
+	}
+	return referred(answer)
+}
+
+// properties asks vCenter for properties of an object.
+func (b *Broker) properties(ctx context.Context, s *session, ref Ref, paths []string) ([]byte, error) {
+	pc, err := b.content(ctx, "propertyCollector")
+	if err != nil {
+		return nil, err
 	}
 	propSet := &element{local: "propSet", children: []*element{{local: "type", text: ref.Type}}}
 	for _, p := range paths {
@@ -89,11 +103,7 @@ func (b *Broker) references(ctx context.Context, s *session, ref Ref, paths []st
 	root := &element{local: "RetrieveProperties", children: []*element{
 		reference("_this", pc), {local: "specSet", children: []*element{propSet, objectSet}},
 	}}
-	answer, err := b.ask(ctx, s, root)
-	if err != nil {
-		return nil, false
-	}
-	return referred(answer)
+	return b.ask(ctx, s, root)
 }
 
 // datacenter finds the datacenter of a path, as vCenter itself does; none: Ref{}.

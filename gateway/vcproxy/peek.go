@@ -131,6 +131,25 @@ func referred(answer []byte) (refs []Ref, whole bool) {
 	return refs, whole
 }
 
+// stringsIn reads the strings of a property that is an array of them.
+func stringsIn(answer []byte) (list []string) {
+	tokens(answer, func(path []string, tok xml.Token) bool {
+		if path[len(path)-1] != "string" {
+			return true
+		}
+		switch tok := tok.(type) {
+		case xml.StartElement:
+			list = append(list, "")
+		case xml.CharData:
+			if len(list) > 0 {
+				list[len(list)-1] += string(tok)
+			}
+		}
+		return true
+	})
+	return list
+}
+
 // contentRef finds a reference in an answer to RetrieveServiceContent.
 func contentRef(answer []byte, name string) (ref Ref) {
 	tokens(answer, func(path []string, tok xml.Token) bool {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/vmware/govmomi/vim25/types"
 )
@@ -64,18 +66,26 @@ type judge struct {
 	scope    Scope
 	contains func(Ref) bool // scope.Contains, and what is too new for it
 	own      func(Ref) bool
-	near     func(Ref) Ref // what the inventory knows at or around an object
+	port     func(group Ref, key string) bool // whether the port is of the group
+	near     func(Ref) Ref                    // what the inventory knows at or around an object
 }
 
 // newbornsMax bounds for how many objects of one call vCenter is asked; others
-// are not delegated until the inventory has them.
-const newbornsMax = 8
+// are not delegated until the inventory has them. portsMax does it for ports: a
+// machine has ten cards.
+const (
+	newbornsMax = 8
+	portsMax    = 10
+)
 
 func (b *Broker) judge(ctx context.Context, s *session) judge {
 	asked, around := 0, make(map[Ref]Ref)
 	contains := func(ref Ref) bool {
 		if b.opts.Scope.Contains(ref) {
 			return true
+		}
+		if b.opts.Scope.Knows(ref) {
+			return false
 		}
 		if asked++; asked > newbornsMax {
 			return false
@@ -95,7 +105,12 @@ func (b *Broker) judge(ctx context.Context, s *session) judge {
 		}
 		return ref
 	}
-	return judge{scope: b.opts.Scope, contains: contains, own: s.owns, near: near}
+	ports := 0
+	port := func(group Ref, key string) bool {
+		ports++
+		return ports <= portsMax && b.hasPort(ctx, s, group, key)
+	}
+	return judge{scope: b.opts.Scope, contains: contains, own: s.owns, port: port, near: near}
 }
 
 // named finds what a name may mean near an object. If it means several things,
@@ -122,6 +137,8 @@ func (j judge) call(c *call, r rule, f *facts) error {
 		object, why = j.files(c, f)
 	case r.class == classOwn && !j.own(f.target):
 		why = "it was not made by a call of this client"
+	case r.class == classRead && f.target.Type == ovf:
+		object, why = j.objects(f)
 	case r.class == classRead:
 		object, why = j.read(c, f)
 	case r.class == classExtension:
@@ -134,6 +151,17 @@ func (j judge) call(c *call, r rule, f *facts) error {
 }
 
 const outside = "the object is outside of what is delegated, or the gateway's inventory does not have it"
+
+// objects checks that all objects beside _this are delegated: a descriptor shows
+// the options of a machine.
+func (j judge) objects(f *facts) (Ref, string) {
+	for _, e := range f.refs {
+		if ref := e.ref(); ref != f.target && !j.contains(ref) {
+			return ref, outside
+		}
+	}
+	return Ref{}, ""
+}
 
 // write checks that everything that a changing call names is delegated.
 func (j judge) write(c *call, f *facts) (Ref, string) {
@@ -154,6 +182,9 @@ func (j judge) write(c *call, f *facts) (Ref, string) {
 				return f.target, e.local + ": " + why
 			}
 		}
+		if why := calledLike(e); why != "" {
+			return f.target, e.local + ": " + why
+		}
 	}
 	for _, st := range f.structs {
 		if why := j.structure(f.target, st); why != "" {
@@ -161,6 +192,19 @@ func (j judge) write(c *call, f *facts) (Ref, string) {
 		}
 	}
 	return Ref{}, ""
+}
+
+// calledLike checks what a machine or its configuration file is called, after which
+// vCenter calls its disks.
+func calledLike(e *element) string {
+	_, file, _ := splitPath(e.text)
+	switch {
+	case (e.local == "name" || e.local == "newName") && isExtent(strings.TrimSpace(e.text)+".vmdk"):
+		return "names in -flat are left to the contents of disks"
+	case e.local == "vmPathName" && file != "" && (ending(file) != ".vmx" || isExtent(file)):
+		return fmt.Sprintf("%.80q is no file of a machine: its name must end in .vmx", file)
+	}
+	return ""
 }
 
 // ticketTypes are of consoles; others reach into the guest or bring devices.
@@ -173,17 +217,32 @@ var pathElements = []string{
 
 // path checks a path such as "[datastore1] dir/disk.vmdk".
 func (j judge) path(near Ref, text string) string {
-	name, file, ok := strings.Cut(strings.TrimPrefix(text, "["), "]")
-	if !ok || text[0] != '[' || name == "" || strings.ContainsAny(name, "[/") || strings.Contains(file, "]") || file != "" && file[0] != ' ' {
+	name, file, ok := splitPath(text)
+	if !ok {
 		return fmt.Sprintf("%.80q is no path on a datastore", text)
 	}
-	for part := range strings.FieldsFuncSeq(file, func(r rune) bool { return r == '/' || r == '\\' || r == ' ' }) {
-		if part == ".." || strings.Contains(strings.ToLower(part), "%2e") {
-			return "the path leads upward"
-		}
+	if file != "" && !straight(file) {
+		return fmt.Sprintf("the path %.80q leads upward or can be read in several ways", text)
 	}
-	if !j.all(j.named(j.scope.Datastores, near, name)) {
+	return j.place(j.named(j.scope.Datastores, near, name), name, file)
+}
+
+// place checks a file on what a name of a datastore may mean.
+func (j judge) place(stores []Ref, name, file string) string {
+	if !j.all(stores) {
 		return fmt.Sprintf("the datastore %.80q is not delegated", name)
+	}
+	top, _, _ := strings.Cut(file, "/")
+	if top == "" {
+		return ""
+	}
+	if isReserved(top) {
+		return fmt.Sprintf("%.80q is a directory of vCenter or of hosts", top)
+	}
+	for _, ds := range stores {
+		if users := j.scope.Users(ds, top); !j.all(users) && len(users) > 0 {
+			return fmt.Sprintf("a machine that is not delegated has files in %.80q", "["+name+"] "+top)
+		}
 	}
 	return ""
 }
@@ -208,11 +267,13 @@ var (
 		"VirtualEthernetCardNetworkBackingInfo", "VirtualEthernetCardDistributedVirtualPortBackingInfo",
 		"VirtualEthernetCardOpaqueNetworkBackingInfo",
 	}
+	diskSpecTypes = []string{"VirtualDiskSpec", "FileBackedVirtualDiskSpec", "SeSparseVirtualDiskSpec"}
 	// extraConfigKeys are beginnings, in lower case. Other keys can point a
 	// device at any file or hardware.
 	extraConfigKeys = []string{"nvp.", "guestinfo.", "remotedisplay.vnc.", "volume-", "disk.enableuuid", "mks.enable3d", "ctkenabled", "machine.id", "keyboard.typematicmindelay"}
 	deviceIface     = reflect.TypeFor[types.BaseVirtualDevice]()
 	backingIface    = reflect.TypeFor[types.BaseVirtualDeviceBackingInfo]()
+	diskSpecIface   = reflect.TypeFor[types.BaseVirtualDiskSpec]()
 	optionIface     = reflect.TypeFor[types.BaseOptionValue]()
 )
 
@@ -224,8 +285,10 @@ func (j judge) structure(near Ref, st typed) string {
 		return "devices of this type are not allowed"
 	case ptr.Implements(backingIface):
 		return j.backing(near, st)
+	case ptr.Implements(diskSpecIface) && !slices.Contains(diskSpecTypes, name):
+		return "disks are files, and not devices of a host"
 	case ptr.Implements(optionIface) && st.local == "extraConfig":
-		return extraConfig(st.value("key"))
+		return extraConfig(st.element)
 	case strings.HasPrefix(name, "ServiceLocator"):
 		return "other vCenters are not reached from here"
 	case strings.HasPrefix(name, "CryptoSpec"):
@@ -255,20 +318,35 @@ func (j judge) backing(near Ref, st typed) string {
 		if port == nil || !j.scope.Contains(Ref{Type: portGroup, Value: port.value("portgroupKey")}) {
 			return "the port group is not named or not delegated"
 		}
+		if key := port.value("portKey"); key != "" && !j.port(Ref{Type: portGroup, Value: port.value("portgroupKey")}, key) {
+			return fmt.Sprintf("the port %.40q is not one of the port group", key)
+		}
 	default:
+		_, file, _ := splitPath(st.value("fileName"))
 		if st.value("backingObjectId") != "" && st.value("fileName") == "" {
 			return "the backing names an object without a file"
+		}
+		if strings.HasPrefix(name, "VirtualDisk") && file != "" && !isDisk(file) {
+			return notDisk(file)
 		}
 	}
 	return ""
 }
 
-func extraConfig(key string) string {
+// optionKey is what the key of an option is made of: what is not can begin another
+// line of the machine's configuration file.
+var optionKey = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,128}$`)
+
+func extraConfig(option *element) string {
+	key := option.value("key")
 	lower := strings.ToLower(key)
-	if slices.ContainsFunc(extraConfigKeys, func(known string) bool { return strings.HasPrefix(lower, known) }) {
-		return ""
+	if !optionKey.MatchString(key) || !slices.ContainsFunc(extraConfigKeys, func(known string) bool { return strings.HasPrefix(lower, known) }) {
+		return fmt.Sprintf("the option %.80q is not on the gateway's list", key)
 	}
-	return fmt.Sprintf("the option %.80q is not on the gateway's list", key)
+	if value, _ := option.child("value"); value != nil && (len(value.children) > 0 || strings.ContainsFunc(value.text, unicode.IsControl)) {
+		return fmt.Sprintf("the value of the option %.80q is not one line of text", key)
+	}
+	return ""
 }
 
 // datacenterOf is the element that says in which datacenter the datastore of a
@@ -300,7 +378,11 @@ func (j judge) files(c *call, f *facts) (Ref, string) {
 				near = dc.ref()
 			}
 		}
-		if why := j.path(near, e.text); why != "" {
+		why := j.path(near, e.text)
+		if why == "" {
+			why = handled(c, f.target.Type, e.text)
+		}
+		if why != "" {
 			return f.target, e.local + ": " + why
 		}
 	}
@@ -323,6 +405,24 @@ func (j judge) files(c *call, f *facts) (Ref, string) {
 		}
 	}
 	return Ref{}, ""
+}
+
+// handled checks what a call does to a file of that path.
+func handled(c *call, manager, text string) string {
+	_, file, _ := splitPath(text)
+	_, from, _ := splitPath(c.root.value("sourceName"))
+	switch {
+	case manager == browser: // which only lists
+	case file == "":
+		return "the path is a whole datastore"
+	case manager == disks && !isDisk(file):
+		return notDisk(file)
+	case manager == files && from != "" && isExtent(file):
+		return "the contents of disks are copied and moved as disks"
+	case manager == files && from != "" && (!slices.Contains(endings, ending(file)) || ending(file) != ending(from)):
+		return fmt.Sprintf("files are copied and moved under the same ending of their names, which is one of %q", endings)
+	}
+	return ""
 }
 
 // extensionKeys are how OpenStack marks what it made.

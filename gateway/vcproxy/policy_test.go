@@ -147,6 +147,10 @@ func option(key string) types.VirtualMachineConfigSpec {
 	return types.VirtualMachineConfigSpec{ExtraConfig: []types.BaseOptionValue{&types.OptionValue{Key: key, Value: "x"}}}
 }
 
+func value(v any) types.VirtualMachineConfigSpec {
+	return types.VirtualMachineConfigSpec{ExtraConfig: []types.BaseOptionValue{&types.OptionValue{Key: "guestinfo.a", Value: v}}}
+}
+
 func TestWritesStayInTheDelegatedScope(t *testing.T) {
 	s, inv := partStand(t)
 	vc := s.client(t)
@@ -232,6 +236,11 @@ func TestSpecificationsStayInTheDelegatedScope(t *testing.T) {
 		"port group without its name":    {card(&types.VirtualEthernetCardDistributedVirtualPortBackingInfo{Port: types.DistributedVirtualSwitchPortConnection{SwitchUuid: "x", PortKey: "1"}}), "port group is not named"},
 		"option that points to a file":   {option("scsi0:1.fileName"), "not on the gateway's list"},
 		"option that turns on hardware":  {option("pciPassthru0.present"), "not on the gateway's list"},
+		"option of two lines":            {option("guestinfo.a = \"b\"\nscsi0:1.fileName"), "not on the gateway's list"},
+		"option with a blank":            {option("guestinfo.a b"), "not on the gateway's list"},
+		"option without a name":          {option(""), "not on the gateway's list"},
+		"value of two lines":             {value("b\nscsi0:1.fileName = \"x\""), "is not one line of text"},
+		"value that is no text":          {value(types.ArrayOfString{String: []string{"b"}}), "is not one line of text"},
 		"encryption":                     {types.VirtualMachineConfigSpec{Crypto: &types.CryptoSpecDecrypt{}}, "encryption"},
 	} {
 		t.Run(name, func(t *testing.T) { refused(t, reconfig(vc, in, test.spec), test.why) })
@@ -240,6 +249,7 @@ func TestSpecificationsStayInTheDelegatedScope(t *testing.T) {
 		"a new disk beside the machine":         disk(""),
 		"a disk of the delegated one":           disk("[LocalDS_0] x/y.vmdk"),
 		"an option of OpenStack":                option("nvp.vm-uuid"),
+		"a long text":                           value(strings.Repeat("dXNlcmRhdGE=", 4000)),
 		"a delegated port group":                card(&types.VirtualEthernetCardDistributedVirtualPortBackingInfo{Port: types.DistributedVirtualSwitchPortConnection{SwitchUuid: "x", PortgroupKey: inv.ref(t, "DistributedVirtualPortgroup", "DC0_DVPG0").Value}}),
 		"an annotation that begins like a path": {Annotation: "[LocalDS_1] is not mine"},
 	} {

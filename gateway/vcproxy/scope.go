@@ -14,6 +14,12 @@ type Scope interface {
 	// Networks does the same for networks and port groups by name, and for
 	// opaque networks by their identity.
 	Networks(near Ref, name string) []Ref
+	// Knows says whether the inventory has an object of that value, of whatever
+	// type. What it has and Contains denies is outside, whatever vCenter says.
+	Knows(Ref) bool
+	// Users finds the machines with files in a directory that is first in a path
+	// on a datastore, or, of files that are in none, in one of that name.
+	Users(datastore Ref, top string) []Ref
 }
 
 // Inventory is what Delegation must know of vCenter's objects, from the live
@@ -23,6 +29,8 @@ type Inventory interface {
 	Object(id string) (Object, bool)
 	// Named lists all objects of that name, and opaque networks of that identity.
 	Named(name string) []Ref
+	// Users is as that of a Scope, delegated or not.
+	Users(datastore Ref, top string) []Ref
 }
 
 // Object is one object of the inventory.
@@ -69,6 +77,15 @@ func (d Delegation) Contains(ref Ref) bool {
 	}
 	return placed || computed
 }
+
+// Knows implements Scope.
+func (d Delegation) Knows(ref Ref) bool {
+	_, ok := d.Inventory.Object(ref.Value)
+	return ok
+}
+
+// Users implements Scope.
+func (d Delegation) Users(datastore Ref, top string) []Ref { return d.Inventory.Users(datastore, top) }
 
 // Datastores implements Scope.
 func (d Delegation) Datastores(near Ref, name string) []Ref {

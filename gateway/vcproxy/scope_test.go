@@ -19,6 +19,8 @@ func (f flat) Named(name string) (refs []Ref) {
 	return refs
 }
 
+func (f flat) Users(Ref, string) []Ref { return nil }
+
 func TestDelegation(t *testing.T) {
 	inventory := flat{
 		"dc1": {Type: "Datacenter"}, "dc2": {Type: "Datacenter"},

@@ -289,8 +289,22 @@ func (s *stand) admin(t testing.TB) *vim25.Client {
 
 // inventory is what discovery would know of vcsim.
 type inventory struct {
-	mu      sync.Mutex // guards objects
+	mu      sync.Mutex // guards the fields below
 	objects map[string]vcproxy.Object
+	files   map[string][]string // of machines, such as "[ds] dir/disk.vmdk"
+}
+
+func (i *inventory) Users(datastore vcproxy.Ref, top string) (refs []vcproxy.Ref) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for id, files := range i.files {
+		for _, file := range files {
+			if strings.HasPrefix(file, "["+i.objects[datastore.Value].Name+"] "+top+"/") {
+				refs = append(refs, vcproxy.Ref{Type: "VirtualMachine", Value: id})
+			}
+		}
+	}
+	return refs
 }
 
 func (i *inventory) Object(id string) (vcproxy.Object, bool) {
@@ -364,7 +378,7 @@ func (s *stand) read(t testing.TB) *inventory {
 	if err := pc.RetrieveOne(ctx, v.Reference(), []string{"view"}, &listed); err != nil {
 		t.Fatal(err)
 	}
-	inv := &inventory{objects: make(map[string]vcproxy.Object)}
+	inv := &inventory{objects: make(map[string]vcproxy.Object), files: make(map[string][]string)}
 	parents := make(map[string][]string)
 	for _, ref := range append(listed.View, vc.ServiceContent.RootFolder) {
 		var e mo.ManagedEntity
@@ -377,12 +391,13 @@ func (s *stand) read(t testing.TB) *inventory {
 		}
 		if ref.Type == "VirtualMachine" {
 			var vm mo.VirtualMachine
-			if err := pc.RetrieveOne(ctx, ref, []string{"resourcePool"}, &vm); err != nil {
+			if err := pc.RetrieveOne(ctx, ref, []string{"resourcePool", "config.files"}, &vm); err != nil {
 				t.Fatal(err)
 			}
 			if vm.ResourcePool != nil {
 				parents[ref.Value] = append(parents[ref.Value], vm.ResourcePool.Value)
 			}
+			inv.files[ref.Value] = []string{vm.Config.Files.VmPathName}
 		}
 		if ref.Type == "DistributedVirtualPortgroup" { // vcsim has no name here
 			var pg mo.DistributedVirtualPortgroup

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -153,7 +154,7 @@ func (b *Broker) wanted(ctx context.Context, t *turn) (grant, error) {
 		}
 		one.host, near = u.Host, h.Ref
 	}
-	if one.target, err = b.file(ctx, t.s, u, near); err != nil {
+	if one.target, err = b.file(ctx, t.s, method, u, near); err != nil {
 		return grant{}, err
 	}
 	address.text = "https://" + u.Host + one.target
@@ -175,15 +176,10 @@ func (b *Broker) host(name string) (Host, error) {
 }
 
 // file checks the address of a file on a datastore and spells it in one way.
-func (b *Broker) file(ctx context.Context, s *session, u *url.URL, near Ref) (string, error) {
+func (b *Broker) file(ctx context.Context, s *session, method string, u *url.URL, near Ref) (string, error) {
 	path, ok := strings.CutPrefix(u.Path, "/folder/")
-	if !ok || strings.ContainsAny(path, "\\\x00\r\n") {
-		return "", errors.New("this is no file on a datastore")
-	}
-	for part := range strings.SplitSeq(path, "/") {
-		if part == "" || part == "." || part == ".." {
-			return "", errors.New("the file's path is not straight")
-		}
+	if !ok || !straight(path) {
+		return "", errors.New("this is no file on a datastore, or its path leads upward or can be read in several ways")
 	}
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil || len(query) > 2 || len(query["dsName"]) != 1 || len(query["dcPath"]) > 1 || len(query) == 2 && len(query["dcPath"]) == 0 {
@@ -193,8 +189,11 @@ func (b *Broker) file(ctx context.Context, s *session, u *url.URL, near Ref) (st
 	if near == (Ref{}) && query.Get("dcPath") != "" && len(b.opts.Scope.Datastores(near, name)) > 1 {
 		near = b.datacenter(ctx, s, query.Get("dcPath"))
 	}
-	if !(judge{scope: b.opts.Scope}).all(b.opts.Scope.Datastores(near, name)) {
-		return "", fmt.Errorf("the datastore %.80q is not delegated", name)
+	if why := (judge{scope: b.opts.Scope}).place(b.opts.Scope.Datastores(near, name), name, path); why != "" {
+		return "", errors.New(why)
+	}
+	if method == http.MethodPut && !slices.Contains(endings, ending(path)) {
+		return "", fmt.Errorf("files are sent whose names end in one of %q", endings)
 	}
 	return (&url.URL{Path: u.Path, RawQuery: query.Encode()}).String(), nil
 }
@@ -337,7 +336,7 @@ func (b *Broker) matches(r *http.Request, one *grant) error {
 		}
 		near = h.Ref
 	}
-	target, err := b.file(r.Context(), one.s, r.URL, near) // the datastore may not be delegated any more
+	target, err := b.file(r.Context(), one.s, r.Method, r.URL, near) // the datastore may not be delegated any more
 	switch {
 	case err != nil:
 		return err
@@ -371,7 +370,12 @@ func (b *Broker) transfer(ctx context.Context, w http.ResponseWriter, r *http.Re
 	body := &paced{r: r.Body, rc: http.NewResponseController(w), stall: stall}
 	_ = body.rc.SetWriteDeadline(time.Time{}) // that of a call before on the same connection
 	defer context.AfterFunc(ctx, body.end)()  // a read or a write that waits for the client
-	req, err := http.NewRequestWithContext(ctx, r.Method, "https://"+address+one.target, body)
+	content, err := checked(r, body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusForbidden)
+		return body.n.Load(), err
+	}
+	req, err := http.NewRequestWithContext(ctx, r.Method, "https://"+address+one.target, content)
 	if err != nil {
 		return 0, err
 	}
@@ -380,7 +384,7 @@ func (b *Broker) transfer(ctx context.Context, w http.ResponseWriter, r *http.Re
 		req.Body = http.NoBody
 	}
 	for _, name := range []string{"Content-Type", "Range", "Overwrite"} {
-		if v := r.Header.Get(name); v != "" {
+		if v := r.Header.Get(name); v != "" && (name != "Range" || r.Method == http.MethodGet) {
 			req.Header.Set(name, v)
 		}
 	}
@@ -406,6 +410,25 @@ func (b *Broker) transfer(ctx context.Context, w http.ResponseWriter, r *http.Re
 		err = fmt.Errorf("the far side answers %d", resp.StatusCode)
 	}
 	return body.n.Load() + n, err
+}
+
+// errContent is that a file is not sent for what is in it.
+var errContent = errors.New("refused by the gateway")
+
+// checked returns the content of a file after a look at its beginning. What is sent
+// by a lease is taken to pieces by whom it is for.
+func checked(r *http.Request, body io.ReadCloser) (io.ReadCloser, error) {
+	if r.Method != http.MethodPut || !strings.HasPrefix(r.URL.Path, "/folder/") {
+		return body, nil
+	}
+	content, err := checkDisk(r.URL.Path, body)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errContent, err)
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{content, body}, nil
 }
 
 // authorize adds the ticket, or the upstream session for vCenter itself. A host

@@ -125,7 +125,7 @@ type hostStand struct {
 	vc    *vim25.Client
 }
 
-const file = "/folder/a%20b/x.vmdk?dcPath=ha-datacenter&dsName=LocalDS_0"
+const file = "/folder/a%20b/x.iso?dcPath=ha-datacenter&dsName=LocalDS_0"
 
 func newHostStand(t *testing.T) *hostStand {
 	h := &hostStand{esx: newESX(t), known: make(hosts)}
@@ -204,7 +204,7 @@ func TestATicketIsForOneFileInOneWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	for what, other := range map[string][3]string{
-		"another file":          {http.MethodPut, strings.Replace(file, "x.vmdk", "y.vmdk", 1), id},
+		"another file":          {http.MethodPut, strings.Replace(file, "x.iso", "y.iso", 1), id},
 		"another datastore":     {http.MethodPut, strings.Replace(file, "LocalDS_0", "LocalDS_1", 1), id},
 		"another way":           {http.MethodGet, file, id},
 		"a deletion":            {http.MethodDelete, file, id},

@@ -139,6 +139,7 @@ func (v *inventory) addVM() string {
 		"runtime.connectionState": types.VirtualMachineConnectionStateConnected, "runtime.bootTime": Started, "runtime.consolidationNeeded": false,
 		"config.template": false, "config.uuid": newUUID(n + 10_000), "config.instanceUuid": newUUID(n + 1_000_000), "config.guestId": "debian12_64Guest",
 		"config.guestFullName": "Debian GNU/Linux 12 (64-bit)", "config.version": "vmx-19", "config.firmware": "efi",
+		"config.files.vmPathName": fmt.Sprintf("[%s] %s/%s.vmx", v.objects[store].props["name"], name, name), "config.files.snapshotDirectory": fmt.Sprintf("[%s] %s/", v.objects[store].props["name"], name),
 		"config.annotation": "made for " + name, "config.hardware.numCPU": int32(2), "config.hardware.numCoresPerSocket": int32(1),
 		"config.hardware.memoryMB": int32(4096), "config.hardware.device": v.devices(n, name, store, net),
 		"datastore": refs("Datastore", []string{store}), "network": refs("DistributedVirtualPortgroup", []string{net}),

@@ -9,6 +9,8 @@ type Control struct {
 	// Clusters are those that are delegated and there, VMs how many are in them.
 	Clusters []string `json:"clusters"`
 	VMs      int      `json:"vms"`
+	// Kept are the VMs in them that are never delegated, as in VCenter.
+	Kept []string `json:"never_delegated,omitempty"`
 	// Broker is where programs on this machine reach the vCenter; empty: nowhere.
 	Broker string `json:"broker,omitempty"`
 	// Problem is why it is less than was configured; empty: it is not.

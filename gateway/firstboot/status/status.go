@@ -99,6 +99,8 @@ type VCenter struct {
 	Control string `json:"control,omitempty"`
 	// Broker is where programs on this machine reach it; empty: nowhere.
 	Broker string `json:"broker,omitempty"`
+	// Kept are the VMs that are never delegated, and why: "/dc/vm/gw (this gateway)".
+	Kept []string `json:"never_delegated,omitempty"`
 }
 
 // Options say where to look.

@@ -33,7 +33,7 @@ func full() Report {
 		Pending: "gw.dns, since 11:59:30 UTC", Settings: settings.Settings{DU: "https://du.example"},
 		Agent: localapi.Status{Version: "1.2.3", Host: "6f1c0f0e-0000-4000-8000-000000000001", Tunnel: uplink.State{Connected: true, Endpoint: "du.example:443", Since: at.Add(-26 * time.Hour), RTT: "12ms", Unsent: 7}},
 		VCenters: []VCenter{
-			{Name: "vc1.example", State: "ok", Since: at.Add(-65 * time.Minute), Counts: map[string]int{"VMs": 1200, "hosts": 40, "datastores": 12, "networks": 33}, Changed: at.Add(-4 * time.Second), Pinned: strings.TrimSuffix(strings.Repeat("AB:", 32), ":"), Control: "read-only"},
+			{Name: "vc1.example", State: "ok", Since: at.Add(-65 * time.Minute), Counts: map[string]int{"VMs": 1200, "hosts": 40, "datastores": 12, "networks": 33}, Changed: at.Add(-4 * time.Second), Pinned: strings.TrimSuffix(strings.Repeat("AB:", 32), ":"), Control: "read-only", Kept: []string{"/DC0/vm/vc1 (vCenter vc1.example)", "/DC0/vm/gw1 (this gateway)"}},
 			{Name: "vc2\x1b[2J", State: "degraded", Problem: "the password has expired"},
 			{Name: "vc3.example", State: Reading, Read: 1200, Since: at.Add(-9 * time.Second)},
 			{Name: "vc4.example", State: "ok", Missing: []Lack{{User: "EXAMPLE\\gw", Function: "power", Privileges: []string{"VirtualMachine.Interact.PowerOn"}, On: "/DC0/vm", Without: "VMs are not started or stopped"}}},

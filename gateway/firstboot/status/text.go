@@ -125,6 +125,9 @@ func (r Report) vcenters(p *page) {
 		if v.Pinned != "" {
 			p.line("", "trusted certificate "+v.Pinned)
 		}
+		if len(v.Kept) > 0 {
+			p.line("", "never delegated: "+strings.Join(v.Kept, ", "))
+		}
 		if v.Problem != "" {
 			p.line("", v.Problem)
 		}

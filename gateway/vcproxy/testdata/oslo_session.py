@@ -36,13 +36,13 @@ task = session.invoke_api(session.vim, "PowerOnVM_Task", vm)
 step("power on after the session was killed", session.wait_for_task(task).state)
 
 content = b"an image " * 100000
-place = datastore.DatastoreURL("https", "%s:%s" % (host, port), "images/image.vmdk", "DC0", "LocalDS_0")
+place = datastore.DatastoreURL("https", "%s:%s" % (host, port), "images/image.iso", "DC0", "LocalDS_0")
 ticket = place.get_transfer_ticket(session, "PUT")
 upload = rw_handles.FileWriteHandle(
-    host, int(port), "DC0", "LocalDS_0", ticket, "images/image.vmdk", len(content), cacerts=cacert)
+    host, int(port), "DC0", "LocalDS_0", ticket, "images/image.iso", len(content), cacerts=cacert)
 upload.write(content)
 upload.close()
-place = datastore.DatastoreURL("https", "%s:%s" % (host, port), "images/image.vmdk", "DC0", "LocalDS_1")
+place = datastore.DatastoreURL("https", "%s:%s" % (host, port), "images/image.iso", "DC0", "LocalDS_1")
 try:
     place.get_transfer_ticket(session, "PUT")
     step("upload", "let through")
