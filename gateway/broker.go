@@ -42,7 +42,7 @@ func startBroker(name string, conf VCenter, acts *session.Session, scope delegat
 		return nil, err
 	}
 	o := vcproxy.Options{
-		Upstream: upstream(acts), Scope: scope, Hosts: known{scope.source},
+		Upstream: upstream(acts), Scope: scope, Stale: scope.stale, Hosts: known{scope.source},
 		AuditFile: filepath.Join(dir, name+".audit"), SwitchFile: filepath.Join(dir, name+".switch"), Log: log.With("vcenter", name),
 	}
 	var local *endpoint
@@ -120,18 +120,34 @@ func upstream(acts *session.Session) vcproxy.Upstream {
 // actions: the chosen clusters, with all that belongs to them but the VMs that are
 // kept.
 type delegation struct {
-	source *vcenter.Source
-	kept   *kept
+	source  *vcenter.Source
+	kept    *kept
+	trusted time.Duration // for how long after vCenter was followed last
 	vcproxy.Delegation
 }
 
 func newDelegation(source *vcenter.Source, k *kept) delegation {
-	return delegation{source, k, vcproxy.Delegation{Inventory: known{source}}}
+	return delegation{source, k, trustedFor, vcproxy.Delegation{Inventory: known{source}}}
 }
 
 func (d delegation) Contains(ref vcproxy.Ref) bool {
 	o, ok := d.source.Lookup(ref.Value)
 	return ok && o.Type == ref.Type && o.Listed && d.bears(ref) == ""
+}
+
+// trustedFor is how long after vCenter was followed last anything is still changed:
+// a VM may have left the delegated clusters meanwhile.
+const trustedFor = 5 * time.Minute
+
+// stale says why what is delegated may be another by now; nil: it is known, or was
+// until a moment ago.
+func (d delegation) stale() error {
+	since := d.source.StaleSince()
+	if since.IsZero() || time.Since(since) < d.trusted {
+		return nil
+	}
+	return fmt.Errorf("the gateway has not followed vCenter since %s, and what belongs to the delegated clusters may be another by now: nothing is changed until it does",
+		since.UTC().Format(time.RFC3339))
 }
 
 // bears says of what an object is the VM that is kept; empty: of nothing.

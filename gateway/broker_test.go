@@ -1,11 +1,15 @@
 package gateway
 
 import (
+	"errors"
 	"net"
 	"strings"
 	"testing"
 
+	"github.com/vmware/govmomi/vim25/types"
+
 	"github.com/openpf9/openpf9/gateway/vcproxy"
+	"github.com/openpf9/openpf9/internal/eventually"
 )
 
 func TestABrokerThatCannotListenSaysSo(t *testing.T) {
@@ -27,5 +31,36 @@ func TestABrokerThatCannotListenSaysSo(t *testing.T) {
 	}
 	if mode, problem := s.brokerState("other"); mode != "" || problem != nil {
 		t.Errorf("of one that is not there: %s, %v", mode, problem)
+	}
+}
+
+// A VM that has left the delegated clusters meanwhile would seem to be in them.
+func TestWhatIsDelegatedIsNotTrustedForever(t *testing.T) {
+	s, _ := lab(t, func(*VCenter) {})
+	st := s.byName["lab"]
+	var vm types.ManagedObjectReference
+	eventually.Nil(t, func() error {
+		for _, o := range st.source.Objects() {
+			if o.Type == "VirtualMachine" && o.Listed {
+				vm = types.ManagedObjectReference{Type: o.Type, Value: o.Moref, ServerGUID: st.source.State().Instance}
+				return s.permit(vm)
+			}
+		}
+		return errors.New("no VM yet")
+	})
+	_ = st.looks.Close()
+	st.source.Doubt()
+	eventually.Nil(t, func() error {
+		if st.source.StaleSince().IsZero() {
+			return errors.New("it is followed")
+		}
+		return nil
+	})
+	if err := s.permit(vm); err != nil {
+		t.Errorf("a moment later: %v", err)
+	}
+	st.scope.trusted = 0
+	if err := s.permit(vm); err == nil || !strings.Contains(err.Error(), "nothing is changed until it does") {
+		t.Errorf("later: %v", err)
 	}
 }

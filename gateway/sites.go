@@ -242,6 +242,9 @@ func (s *sites) permit(ref types.ManagedObjectReference) error {
 	if err := st.controllable(); err != nil {
 		return err
 	}
+	if err := st.scope.stale(); err != nil {
+		return actions.Denied(err.Error())
+	}
 	if of := st.scope.bears(ref); of != "" {
 		return actions.Denied("the VM is that of " + of + ", which is never delegated")
 	}

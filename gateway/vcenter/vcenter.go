@@ -178,6 +178,14 @@ type State struct {
 	Instance string         // vCenter's instance UUID; empty: not known yet
 }
 
+// StaleSince is when what is known was true last; zero: it is true now.
+func (s *Source) StaleSince() time.Time {
+	if st := s.health.state(); !st.OK {
+		return st.Since
+	}
+	return time.Time{}
+}
+
 // State tells how the discovery is.
 func (s *Source) State() State {
 	st := s.health.state()

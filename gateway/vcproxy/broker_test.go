@@ -3,6 +3,7 @@ package vcproxy_test
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -456,5 +457,31 @@ func TestNoAuditNoChange(t *testing.T) {
 	refused(t, err, "cannot write its audit")
 	if _, err := methods.GetCurrentTime(t.Context(), vc); err != nil {
 		t.Errorf("a read: %v", err)
+	}
+}
+
+func TestNothingIsChangedByAStaleInventory(t *testing.T) {
+	var stale atomic.Bool
+	s := newStand(t, func(_ *stand, o *vcproxy.Options) {
+		o.Stale = func() error {
+			if stale.Load() {
+				return errors.New("the inventory is stale")
+			}
+			return nil
+		}
+	})
+	machine, vc := s.read(t).ref(t, "VirtualMachine", "DC0_H0_VM0"), s.client(t)
+	off := func() error {
+		_, err := methods.PowerOffVM_Task(t.Context(), vc, &types.PowerOffVM_Task{This: machine})
+		return err
+	}
+	stale.Store(true)
+	refused(t, off(), "the inventory is stale")
+	if _, err := methods.GetCurrentTime(t.Context(), vc); err != nil {
+		t.Errorf("what changes nothing: %v", err)
+	}
+	stale.Store(false)
+	if err := off(); err != nil {
+		t.Error(err)
 	}
 }

@@ -30,7 +30,8 @@ var errSwitched = errors.New("control was switched off at the gateway")
 // Switch holds the mode, in a file that survives a restart. A file that cannot
 // be read or understood means off: the doubt is the customer's.
 type Switch struct {
-	path string
+	path  string
+	stale func() error // nil: never
 
 	mu   sync.Mutex // guards the fields below
 	mode Mode
@@ -109,6 +110,11 @@ func (s *Switch) force(mode Mode) {
 // pass lets a call through, with a context that a change of the mode ends. The
 // caller calls leave.
 func (s *Switch) pass(ctx context.Context, changes bool) (inner context.Context, leave func(), err error) {
+	if changes && s.stale != nil {
+		if err := s.stale(); err != nil {
+			return nil, nil, err
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {

@@ -44,6 +44,9 @@ type Login struct {
 type Options struct {
 	Upstream Upstream
 	Scope    Scope
+	// Stale says why Scope may not be as vCenter is now: nothing is changed then. Nil:
+	// it always is.
+	Stale func() error
 	// Hosts are the hypervisor hosts that files may be exchanged with; nil: none.
 	Hosts Hosts
 	// HostTickets gives clients tickets to exchange files with hosts themselves. It
@@ -99,6 +102,7 @@ func New(opts Options) (*Broker, error) {
 	}
 	log := cmp.Or(opts.Log, slog.New(slog.DiscardHandler))
 	sw, err := OpenSwitch(opts.SwitchFile)
+	sw.stale = opts.Stale
 	if err != nil {
 		log.Error("vCenter's switch", "err", err)
 	}
