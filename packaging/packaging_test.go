@@ -102,6 +102,20 @@ func TestGatewayDoesNotWaitForTheNetwork(t *testing.T) {
 	}
 }
 
+// Who has a name space of his own for the machine's name never hears of another,
+// and the appliance gets its name while the daemon starts.
+func TestDaemonsHearOfTheMachinesName(t *testing.T) {
+	for _, unit := range []string{"pf9-gateway", "pf9-hostagent"} {
+		text, err := fs.ReadFile(packaging.Linux, "linux/"+unit+".service")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if regexp.MustCompile(`(?mi)^ProtectHostname=(yes|true|on|1)`).Match(text) {
+			t.Errorf("%s.service has ProtectHostname=", unit)
+		}
+	}
+}
+
 // Root's own directory below it would not be root's if the daemon could move it.
 func TestStateIsBelowADirectoryOfRoot(t *testing.T) {
 	text, err := fs.ReadFile(packaging.Linux, "linux/pf9.tmpfiles")

@@ -83,10 +83,7 @@ func (c *Core) notEnrolled(err error) error { return fmt.Errorf("%w; run %s enro
 
 // talk runs the uplink with an identity.
 func (c *Core) talk(ctx context.Context, api *localapi.Agent, id *enroll.Identity, conf Config, beat *daemon.Beat) error {
-	proxy, err := enroll.Proxy(enroll.PathsUnder(conf.EtcDir).Proxy, conf.Proxy.URL)
-	if err != nil {
-		return err
-	}
+	proxy := enroll.CurrentProxy(enroll.PathsUnder(conf.EtcDir).Proxy, conf.Proxy.URL)
 	services := tunnel.NewServices()
 	served, err := c.listen(services, api)
 	if err != nil {
