@@ -234,8 +234,8 @@ func (c *Core) api() *localapi.Agent {
 }
 
 // Reload reads the configuration again and restarts only the modules whose
-// settings changed, and the uplink if the machine was enrolled anew. A
-// configuration with a mistake changes nothing.
+// settings changed, and the uplink if the machine was enrolled anew or has not the
+// uplink's address any more. A configuration with a mistake changes nothing.
 func (c *Core) Reload() error {
 	c.service.Reloading()
 	defer c.service.Reloaded()
@@ -248,7 +248,7 @@ func (c *Core) Reload() error {
 	defer c.mu.Unlock()
 	old := c.config
 	modules := configure(c.hostID)
-	if c.redial != nil && (fmt.Sprint(conf.DU, conf.Proxy) != fmt.Sprint(old.DU, old.Proxy) || c.enrolledAnew()) {
+	if c.redial != nil && (fmt.Sprint(conf.DU, conf.Proxy) != fmt.Sprint(old.DU, old.Proxy) || c.enrolledAnew() || c.uplink.Stranded()) {
 		c.redial()
 	}
 	l, _ := conf.level() // checked

@@ -95,7 +95,8 @@ func (o Options) Paths() enroll.Paths {
 
 // Changer makes changes of the console.
 func (o Options) Changer() *netconf.Changer {
-	return &netconf.Changer{System: o.System(), Store: o.Store(), Answers: o.answers, Log: o.Log}
+	o = o.withDefaults()
+	return &netconf.Changer{System: o.System(), Store: o.Store(), Answers: o.answers, Applied: o.reload, Log: o.Log}
 }
 
 // Report is how the appliance is. With probe the deployment unit is asked for
@@ -201,6 +202,7 @@ func (o Options) configure(ctx context.Context, found ovfenv.Found) (token strin
 	}
 	if len(did) > 0 {
 		o.Log.Info("settings applied", "changed", did)
+		o.reload(ctx)
 	}
 	if len(did) > 0 && len(changed) > 0 { // else the system was only put right
 		st.Record(strings.Join(slices.Sorted(maps.Keys(changed)), ", "), "applied: "+strings.Join(did, ", "))

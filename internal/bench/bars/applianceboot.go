@@ -168,8 +168,7 @@ func (a *appliance) guestinfo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Who was quick had a tunnel over the network from before, and has to miss it.
-	note(a.r, "reboot into DHCP and a proxy, until the gateway is connected", time.Since(began), "")
+	most(a.r, "reboot into DHCP and a proxy, until the gateway is connected", time.Since(began), 20*time.Second, "")
 	if asked := proxy.asked(); len(asked) == 0 || slices.ContainsFunc(asked, func(t string) bool { return "https://"+t != a.cp.URL }) {
 		return fmt.Errorf("the proxy was asked for %q, want %s", asked, a.cp.URL)
 	}

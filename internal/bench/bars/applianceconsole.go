@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/openpf9/openpf9/internal/api"
 )
 
 // The steps of applianceBar at the screen.
@@ -74,6 +76,12 @@ func (a *appliance) goodChange(ctx context.Context) error {
 		if err := a.address(ctx, address, lanGateway); err != nil {
 			return err
 		}
+		if _, err := a.from(ctx, address); err != nil {
+			return err
+		}
+		if i == 0 {
+			most(a.r, "  until the gateway is connected from there", time.Since(began), 10*time.Second, "")
+		}
 		if err := a.has(ctx, []string{"Address=" + address}, "cat", "/etc/systemd/network/10-pf9.network"); err != nil {
 			return err
 		}
@@ -83,6 +91,18 @@ func (a *appliance) goodChange(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// from waits until the deployment unit has the gateway's tunnel from an address.
+func (a *appliance) from(ctx context.Context, address string) (host api.Host, err error) {
+	address, _, _ = strings.Cut(address, "/")
+	return host, until(ctx, 40*time.Second, func() error {
+		host, err = a.connected(ctx, 40*time.Second, "gw-one", time.Time{})
+		if at, _, _ := strings.Cut(host.Address, ":"); err == nil && at != address {
+			err = fmt.Errorf("the tunnel is from %s, want %s", host.Address, address)
+		}
+		return err
+	})
 }
 
 // redraw has the console draw everything again.
