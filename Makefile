@@ -1,7 +1,7 @@
 # Each target is one plain command. `make demo` runs the system on this machine,
 # `make check` passes the tests.
 
-.PHONY: demo check deps build fmt vet staticcheck tidy test race bars peers fuzz fresh clean
+.PHONY: demo check deps build packages fmt vet staticcheck tidy test race bars peers fuzz fresh clean
 
 demo:
 	go run ./cmd/pf9-demo
@@ -14,6 +14,13 @@ deps:
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/ ./cmd/...
+
+# The gateway as a deb and an rpm, in dist.
+VERSION ?= 0.1.0
+packages: build
+	mkdir -p dist
+	go build -C packaging/tools -o $(CURDIR)/bin/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
+	for p in deb rpm; do BIN=bin ARCH=$$(go env GOARCH) VERSION=$(VERSION) bin/nfpm package --config packaging/gateway/nfpm.yaml --packager $$p --target dist/ || exit 1; done
 
 fmt:
 	test -z "$$(go tool gofumpt -l . | tee /dev/stderr)"

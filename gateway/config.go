@@ -23,7 +23,14 @@ import (
 // has no vCenter yet.
 type Config struct {
 	core.Config
-	VCenters map[string]VCenter `toml:"vcenters"` // by a name of the customer's
+	Appliance Appliance          `toml:"appliance"`
+	VCenters  map[string]VCenter `toml:"vcenters"` // by a name of the customer's
+}
+
+// Appliance is what firstboot and the console take for the virtual machine's.
+type Appliance struct {
+	// Link is the network interface that they configure; empty: the first card.
+	Link string `toml:"link"`
 }
 
 // VCenter is one vCenter server that the gateway looks at.

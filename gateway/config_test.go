@@ -35,12 +35,12 @@ func TestConfigDefaultsAreGoodOnAnAppliance(t *testing.T) {
 
 func TestConfigIsRead(t *testing.T) {
 	pin := strings.Repeat("ab:", 31) + "CD"
-	c, err := load(t, "du = ['https://du.example']\n[modules.host]\ninterval = '90s'\n"+
+	c, err := load(t, "du = ['https://du.example']\n[appliance]\nlink = 'ens192'\n[modules.host]\ninterval = '90s'\n"+
 		"[vcenters.main]\nurl = 'https://vc.example/'\nthumbprint = '"+pin+"'\nclusters = ['gold', 'silver']\ncontrol = true\n"+
 		"[vcenters.lab]\nurl = 'https://[2001:db8::1]:8443'\nca_file = '/etc/pf9/vcenter.pem'\n"+
 		"[vcenters.old]\nurl = 'https://old.example'\nthumbprint = '"+strings.ReplaceAll(pin, ":", "")+"'\n")
 	main, lab := c.VCenters["main"], c.VCenters["lab"]
-	if err != nil || time.Duration(c.Modules["host"].Interval) != 90*time.Second || len(c.VCenters) != 3 || c.VCenters["old"].Thumbprint != main.Thumbprint ||
+	if err != nil || time.Duration(c.Modules["host"].Interval) != 90*time.Second || len(c.VCenters) != 3 || c.Appliance.Link != "ens192" || c.VCenters["old"].Thumbprint != main.Thumbprint ||
 		main.URL.String() != "https://vc.example" || main.Thumbprint.String() != strings.ToUpper(pin) || !slices.Equal(main.Clusters, []string{"gold", "silver"}) || !main.Control ||
 		lab.URL.String() != "https://[2001:db8::1]:8443" || lab.CAFile != "/etc/pf9/vcenter.pem" || lab.Control || len(lab.Clusters) != 0 {
 		t.Errorf("LoadConfig = %+v, %v", c, err)

@@ -65,7 +65,7 @@ func (c *Core) connect(ctx context.Context, api *localapi.Agent) error {
 
 // loadIdentity loads the certificate, which must be of the daemon's kind.
 func (c *Core) loadIdentity() (*enroll.Identity, error) {
-	id, err := enroll.Load(enroll.PathsUnder(c.config.EtcDir))
+	id, err := enroll.Load(c.paths)
 	if errors.Is(err, enroll.ErrNotEnrolled) {
 		return nil, c.notEnrolled(err)
 	}
@@ -83,10 +83,7 @@ func (c *Core) notEnrolled(err error) error { return fmt.Errorf("%w; run %s enro
 
 // talk runs the uplink with an identity.
 func (c *Core) talk(ctx context.Context, api *localapi.Agent, id *enroll.Identity, conf Config, beat *daemon.Beat) error {
-	proxy, err := enroll.Proxy(enroll.PathsUnder(conf.EtcDir).Proxy, conf.Proxy.URL)
-	if err != nil {
-		return err
-	}
+	proxy := enroll.CurrentProxy(c.paths.Proxy, conf.Proxy.URL)
 	services := tunnel.NewServices()
 	served, err := c.listen(services, api)
 	if err != nil {
@@ -146,6 +143,6 @@ func (c *Core) listen(services *tunnel.Services, api *localapi.Agent) (map[strin
 // enrolledAnew says whether the certificate on disk is another than the
 // uplink's. Callers hold mu.
 func (c *Core) enrolledAnew() bool {
-	id, err := enroll.Load(enroll.PathsUnder(c.config.EtcDir))
+	id, err := enroll.Load(c.paths)
 	return err == nil && !id.Certificate().Equal(c.identity.Certificate())
 }

@@ -72,6 +72,8 @@ type Core struct {
 	hostID  wire.HostID
 	epoch   uint64
 	started time.Time
+	socket  string       // of the local API, until the next start
+	paths   enroll.Paths // likewise
 
 	mirror  *mirror.Mirror
 	spool   *spool.Spool
@@ -101,8 +103,9 @@ func New(o Options) (*Core, error) {
 	l, _ := conf.level() // checked
 	level.Set(l)
 	c := &Core{o: o, config: conf, configure: configure, level: level, log: daemon.NewLogger(level), started: time.Now().UTC()}
+	c.socket, c.paths = conf.Socket, enroll.PathsUnder(conf.EtcDir)
 	c.service = daemon.New(c.log)
-	if c.hostID, err = enroll.HostID(enroll.PathsUnder(conf.EtcDir).HostID); err != nil {
+	if c.hostID, err = enroll.HostID(c.paths.HostID); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(conf.StateDir, 0o750); err != nil {
@@ -145,7 +148,7 @@ func (c *Core) record(_ string, e wire.Event) {
 
 // Run is the daemon. It returns when ctx ends and everything has stopped.
 func (c *Core) Run(ctx context.Context) error {
-	l, err := localapi.Listen(c.config.Socket)
+	l, err := localapi.Listen(c.socket)
 	if err != nil {
 		return fmt.Errorf("local API: %w", err)
 	}
@@ -173,11 +176,11 @@ func (c *Core) Run(ctx context.Context) error {
 	part("watchdog", c.service.RunWatchdog)
 	part("status", func(ctx context.Context) error { return c.report(ctx, api) })
 	c.service.Ready("running")
-	c.log.Info("running", "program", c.o.Program, "version", daemon.Version(), "host", c.hostID, "epoch", c.epoch, "socket", c.config.Socket)
+	c.log.Info("running", "program", c.o.Program, "version", daemon.Version(), "host", c.hostID, "epoch", c.epoch, "socket", c.socket)
 	<-ctx.Done()
 	c.service.Stopping()
 	wg.Wait()
-	err = errors.Join(c.spool.Close(), os.Remove(c.config.Socket))
+	err = errors.Join(c.spool.Close(), os.Remove(c.socket))
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return errors.Join(cause, err)
 	}
@@ -231,8 +234,8 @@ func (c *Core) api() *localapi.Agent {
 }
 
 // Reload reads the configuration again and restarts only the modules whose
-// settings changed, and the uplink if the machine was enrolled anew. A
-// configuration with a mistake changes nothing.
+// settings changed, and the uplink if the machine was enrolled anew or has not the
+// uplink's address any more. A configuration with a mistake changes nothing.
 func (c *Core) Reload() error {
 	c.service.Reloading()
 	defer c.service.Reloaded()
@@ -245,7 +248,7 @@ func (c *Core) Reload() error {
 	defer c.mu.Unlock()
 	old := c.config
 	modules := configure(c.hostID)
-	if c.redial != nil && (fmt.Sprint(conf.DU, conf.Proxy) != fmt.Sprint(old.DU, old.Proxy) || c.enrolledAnew()) {
+	if c.redial != nil && (fmt.Sprint(conf.DU, conf.Proxy) != fmt.Sprint(old.DU, old.Proxy) || c.enrolledAnew() || c.uplink.Stranded()) {
 		c.redial()
 	}
 	l, _ := conf.level() // checked

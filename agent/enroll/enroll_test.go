@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -147,6 +148,34 @@ func TestCrashDuringRenewalLeavesAnIdentity(t *testing.T) {
 		id, err := Load(p)
 		if err != nil || id.Certificate().SerialNumber.Cmp(c.SerialNumber) != 0 {
 			t.Fatalf("with the new certificate: %v", err)
+		}
+	}
+}
+
+func TestCurrentProxyHearsOfChanges(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "proxy.json")
+	proxy := CurrentProxy(file, "")
+	ask := func() string {
+		t.Helper()
+		u, err := proxy(&http.Request{URL: &url.URL{Scheme: "https", Host: "du"}})
+		if err != nil {
+			return err.Error()
+		}
+		return fmt.Sprint(u)
+	}
+	for _, change := range []struct{ text, want string }{
+		{"", "<nil>"},
+		{`{"http_proxy":{"host":"one","port":1}}`, "http://one:1"},
+		{`{"http_proxy":{"host":"two","port":2}}`, "http://two:2"},
+		{`{`, file + ": unexpected end of JSON input"},
+	} {
+		if change.text != "" {
+			if err := os.WriteFile(file, []byte(change.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := ask(); got != change.want {
+			t.Errorf("with %q the proxy is %s, want %s", change.text, got, change.want)
 		}
 	}
 }

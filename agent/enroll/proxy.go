@@ -40,6 +40,18 @@ func Proxy(file, configured string) (func(*http.Request) (*url.URL, error), erro
 	return http.ProxyURL(u), nil
 }
 
+// CurrentProxy is Proxy for who dials again and again: the file is read for each
+// request, because it may be changed while the daemon runs.
+func CurrentProxy(file, configured string) func(*http.Request) (*url.URL, error) {
+	return func(q *http.Request) (*url.URL, error) {
+		proxy, err := Proxy(file, configured)
+		if err != nil || proxy == nil {
+			return nil, err
+		}
+		return proxy(q)
+	}
+}
+
 func parseProxy(b []byte) (*url.URL, error) {
 	var c struct {
 		Proxy struct {

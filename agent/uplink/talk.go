@@ -20,6 +20,7 @@ type talk struct {
 	newer   chan *tunnel.Session
 	watch   *mirror.Watch
 	seq     uint64
+	name    string // of the host, as the last hello said
 	usage   time.Duration
 }
 
@@ -49,6 +50,9 @@ func (t *talk) run(ctx context.Context) error {
 		case <-t.session.Done():
 			return t.session.Err()
 		case <-alive.C:
+			if hostname() != t.name {
+				err = t.hello(ctx)
+			}
 		case s := <-t.newer:
 			select {
 			case t.newer <- s: // for Run
@@ -99,8 +103,9 @@ func (t *talk) hello(ctx context.Context) error {
 		return err
 	}
 	var welcome wire.Welcome
+	t.name = hostname()
 	err = t.call(ctx, "/v1/hello", wire.Hello{
-		Version: wire.Version, Agent: t.o.Agent, Hostname: hostname(), Hypervisor: t.o.Kind, Epoch: t.o.Epoch,
+		Version: wire.Version, Agent: t.o.Agent, Hostname: t.name, Hypervisor: t.o.Kind, Epoch: t.o.Epoch,
 		Time: time.Now().UTC(), Sources: t.o.Mirror.Statuses(), Digests: t.o.Mirror.Digests(), Usage: now,
 	}, &welcome)
 	if err != nil {

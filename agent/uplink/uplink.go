@@ -22,6 +22,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/openpf9/openpf9/agent/mirror"
@@ -122,6 +123,27 @@ func (u *Uplink) State() State {
 		st.Problem = "connecting"
 	}
 	return st
+}
+
+// Stranded says whether the tunnel is from an address that the machine has no more:
+// nothing comes back over it, which it would notice late.
+func (u *Uplink) Stranded() bool {
+	s := u.o.Keeper.Session()
+	return s != nil && gone(s.LocalAddr())
+}
+
+// gone says whether the machine has not got a connection's address. It asks by
+// using it, because the list of addresses is netlink's, which units do not allow.
+func gone(local net.Addr) bool {
+	tcp, ok := local.(*net.TCPAddr)
+	if !ok {
+		return false
+	}
+	try, err := net.ListenUDP("udp", &net.UDPAddr{IP: tcp.IP, Zone: tcp.Zone})
+	if err == nil {
+		_ = try.Close()
+	}
+	return errors.Is(err, syscall.EADDRNOTAVAIL)
 }
 
 // Run keeps the tunnel and the conversation until ctx ends.

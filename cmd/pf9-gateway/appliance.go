@@ -43,12 +43,12 @@ func (a *appliance) commands() map[string]cli.Command {
 // the daemon's configuration has a mistake, which the daemon tells.
 func boot(c *cli.Call, log *slog.Logger) firstboot.Options {
 	o := firstboot.Options{Config: c.ConfigFile(), Log: log}
-	conf, err := c.Load()
+	conf, err := load(c.ConfigFile())
 	if err != nil {
 		log.Warn("the gateway's configuration has a mistake; the usual places count", "err", err)
 		return o
 	}
-	o.Etc, o.Socket = conf.EtcDir, conf.Socket
+	o.Etc, o.Socket, o.Link = conf.EtcDir, conf.Socket, conf.Appliance.Link
 	return o
 }
 

@@ -32,13 +32,20 @@ func program(a *appliance) cli.Program {
 	return cli.Program{
 		Name: gateway.Program, Kind: pki.KindGateway, Run: run, Commands: a.commands(), Check: checkVCenters, NoStats: true,
 		Load: func(file string) (core.Config, any, error) {
-			c, err := gateway.LoadConfig(file)
-			if errors.Is(err, gateway.ErrPairedHidden) {
-				err = nil // which commands do without
-			}
+			c, err := load(file)
 			return c.Config, c, err
 		},
 	}
+}
+
+// load reads the configuration of which commands need no more than everybody may
+// see.
+func load(file string) (gateway.Config, error) {
+	c, err := gateway.LoadConfig(file)
+	if errors.Is(err, gateway.ErrPairedHidden) {
+		err = nil
+	}
+	return c, err
 }
 
 func run(ctx context.Context, file string) error {

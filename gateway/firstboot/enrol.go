@@ -63,7 +63,11 @@ func (o Options) Enrol(ctx context.Context, token string) error {
 		return err
 	}
 	result, err := o.trade(ctx, st.Settings, token)
-	release, busy := store.Lock()
+	keep := ctx
+	if err == nil { // what was traded is written down, whatever time the attempt had
+		keep = context.WithoutCancel(ctx)
+	}
+	release, busy := o.lock(keep)
 	if busy != nil {
 		return errors.Join(err, busy)
 	}

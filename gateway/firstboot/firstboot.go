@@ -27,6 +27,8 @@ import (
 	"github.com/openpf9/openpf9/gateway/firstboot/status"
 )
 
+const lockLimit = netconf.Window + 2*time.Minute // a change, and its way back
+
 // Options say where things are. The zero value is the appliance.
 type Options struct {
 	Root  string // before all paths; empty: /
@@ -93,7 +95,8 @@ func (o Options) Paths() enroll.Paths {
 
 // Changer makes changes of the console.
 func (o Options) Changer() *netconf.Changer {
-	return &netconf.Changer{System: o.System(), Store: o.Store(), Answers: o.answers, Log: o.Log}
+	o = o.withDefaults()
+	return &netconf.Changer{System: o.System(), Store: o.Store(), Answers: o.answers, Applied: o.reload, Log: o.Log}
 }
 
 // Report is how the appliance is. With probe the deployment unit is asked for
@@ -131,7 +134,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	token, err := o.configure(ctx, found)
 	if err = errors.Join(unreadable, err); err != nil {
-		return o.fail(err)
+		return o.fail(ctx, err)
 	}
 	if token == "" {
 		return nil
@@ -146,9 +149,17 @@ func Run(ctx context.Context, o Options) error {
 	return nil
 }
 
+// lock waits for a console that rolls a change back, as it does at a boot too, or
+// that waits for a confirmation.
+func (o Options) lock(ctx context.Context) (release func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, lockLimit)
+	defer cancel()
+	return o.Store().LockWithin(ctx)
+}
+
 // fail keeps the reason for the console.
-func (o Options) fail(reason error) error {
-	release, err := o.Store().Lock()
+func (o Options) fail(ctx context.Context, reason error) error {
+	release, err := o.lock(ctx)
 	if err != nil {
 		return errors.Join(reason, err)
 	}
@@ -169,7 +180,7 @@ func (o Options) fail(reason error) error {
 // has not been traded yet.
 func (o Options) configure(ctx context.Context, found ovfenv.Found) (token string, err error) {
 	store := o.Store()
-	release, err := store.Lock()
+	release, err := o.lock(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -191,6 +202,9 @@ func (o Options) configure(ctx context.Context, found ovfenv.Found) (token strin
 	}
 	if len(did) > 0 {
 		o.Log.Info("settings applied", "changed", did)
+		o.reload(ctx)
+	}
+	if len(did) > 0 && len(changed) > 0 { // else the system was only put right
 		st.Record(strings.Join(slices.Sorted(maps.Keys(changed)), ", "), "applied: "+strings.Join(did, ", "))
 	}
 	token = want.Token

@@ -193,6 +193,22 @@ func properties(u *unit) map[string]string {
 	}
 }
 
+// At a boot after a power cut the console starts too, and may be rolling a change
+// back already.
+func TestBootWaitsForTheConsole(t *testing.T) {
+	o := appliance(t)
+	deploy(t, o, map[string]string{settings.KeyIP: "192.0.2.10/24"})
+	release, err := o.Store().Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(200*time.Millisecond, release)
+	boot(t, o)
+	if got := addresses(t); got != "192.0.2.10/24" {
+		t.Errorf("addresses = %s", got)
+	}
+}
+
 func TestFirstBootEnrolsAndTheSecondChangesNothing(t *testing.T) {
 	o, u := appliance(t), newUnit(t, 0)
 	deploy(t, o, properties(u))
@@ -230,6 +246,33 @@ func TestFirstBootEnrolsAndTheSecondChangesNothing(t *testing.T) {
 	boot(t, o)
 	if u.asked.Load() != 1 {
 		t.Error("a spent token was traded again")
+	}
+}
+
+// A boot begins without an address; who is first to give it, networkd or we, is no
+// change that anybody made.
+func TestABootThatPutsTheNetworkRightIsNoChange(t *testing.T) {
+	o := appliance(t)
+	deploy(t, o, map[string]string{settings.KeyIP: "192.0.2.10/24"})
+	boot(t, o)
+	before := tree(t, o.Root)
+	l, err := netlink.LinkByName(testcard.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	as, err := netlink.AddrList(l, netlink.FAMILY_V4)
+	if err != nil || len(as) != 1 {
+		t.Fatalf("addresses = %v, %v", as, err)
+	}
+	if err := netlink.AddrDel(l, &as[0]); err != nil {
+		t.Fatal(err)
+	}
+	boot(t, o)
+	if got := addresses(t); got != "192.0.2.10/24" {
+		t.Errorf("addresses = %s", got)
+	}
+	if diff := cmp.Diff(before, tree(t, o.Root)); diff != "" {
+		t.Errorf("the boot changed files: %s", diff)
 	}
 }
 

@@ -76,7 +76,7 @@ var Owners = map[string][]string{
 	"modernc.org/sqlite":                       {"internal/sqldb"},
 	"github.com/santhosh-tekuri/jsonschema/v6": {"internal/kindschema"},
 	"golang.org/x/text":                        {"internal/kindschema"},
-	"golang.org/x/sys":                         {"internal/tunnel", "internal/bench/delayline", "agent/network", "agent/storage", "agent/host", "agent/localapi", "internal/daemon", "cmd/pf9-demo", "internal/tty"},
+	"golang.org/x/sys":                         {"internal/tunnel", "internal/bench/bars", "internal/bench/delayline", "agent/network", "agent/storage", "agent/host", "agent/localapi", "internal/daemon", "cmd/pf9-demo", "internal/tty"},
 }
 
 // Sharp standard packages and who may use them.

@@ -115,6 +115,9 @@ func (s *Session) RTT() time.Duration { return time.Duration(s.rtt.Load()) }
 // RemoteAddr is where the connection goes to or comes from.
 func (s *Session) RemoteAddr() net.Addr { return s.conn.RemoteAddr() }
 
+// LocalAddr is this side's address.
+func (s *Session) LocalAddr() net.Addr { return s.conn.LocalAddr() }
+
 // Stats are figures of one session.
 type Stats struct {
 	Age           time.Duration

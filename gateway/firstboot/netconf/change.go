@@ -31,6 +31,9 @@ type Changer struct {
 	// network of the settings. A nil error keeps a change. It is called again and
 	// again within the window; nil: only people confirm.
 	Answers func(context.Context, settings.Settings) (who string, err error)
+	// Applied is called when the network was changed or changed back, to tell who
+	// has connections over the one from before; nil: nobody.
+	Applied func(context.Context)
 	Log     *slog.Logger // nil discards
 }
 
@@ -94,6 +97,12 @@ func (c *Changer) log() *slog.Logger {
 	return c.Log
 }
 
+func (c *Changer) applied(ctx context.Context) {
+	if c.Applied != nil {
+		c.Applied(ctx)
+	}
+}
+
 func (c *Changer) window() time.Duration {
 	if c.Window == 0 {
 		return Window
@@ -108,6 +117,7 @@ func (c *Changer) decide(ctx context.Context, want settings.Settings, confirm <-
 	if _, err := c.System.Apply(window, want); err != nil {
 		return Outcome{Why: err.Error()}
 	}
+	c.applied(window)
 	answers := make(chan string, 1)
 	last := make(chan error, 1) // the newest reason why nobody answers
 	var wg sync.WaitGroup
@@ -173,6 +183,7 @@ func (c *Changer) takeBack(ctx context.Context, st settings.State, why string) (
 		// Pending stays: the next start tries again.
 		return st, fmt.Errorf("roll the change of %s back: %w", p.What, err)
 	}
+	c.applied(ctx)
 	st.Settings, st.Pending = p.Before, nil
 	st.Record(p.What, Outcome{Why: why}.String())
 	return st, c.Store.Save(st)

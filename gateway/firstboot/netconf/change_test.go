@@ -103,9 +103,17 @@ func TestChangeIsKeptWhenConfirmed(t *testing.T) {
 func TestChangeIsRolledBackWithoutAnAnswer(t *testing.T) {
 	c, before := changer(t)
 	c.Window = time.Second
+	told := 0
+	c.Applied = func(context.Context) {
+		if told++; told == 1 {
+			wantState(t, "198.51.100.7/24", "via 198.51.100.1")
+		} else {
+			wantState(t, "192.0.2.10/24", "via 192.0.2.1")
+		}
+	}
 	out, err := c.Try(t.Context(), after(t), nil)
-	if err != nil || out.Kept {
-		t.Fatalf("%+v, %v", out, err)
+	if err != nil || out.Kept || told != 2 {
+		t.Fatalf("%+v, %v; of %d changes was told", out, err, told)
 	}
 	wantBefore(t, c, before, "nothing answered: no route to host")
 }

@@ -1,11 +1,14 @@
 package settings
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -212,6 +215,31 @@ func TestLockIsHeldOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	again()
+}
+
+func TestLockWithinWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := Store{t.TempDir()}
+		release, err := store.Lock()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := store.LockWithin(ctx); !errors.Is(err, ErrBusy) {
+			t.Errorf("while it is held: %v, want ErrBusy", err)
+		}
+		time.AfterFunc(time.Minute, release)
+		began := time.Now()
+		release, err = store.LockWithin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		release()
+		if waited := time.Since(began); waited < time.Minute || waited > time.Minute+2*lockEvery {
+			t.Errorf("waited for %s, want a minute", waited)
+		}
+	})
 }
 
 func TestRecordForgetsTheOldest(t *testing.T) {

@@ -2,6 +2,7 @@ package settings
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -20,6 +21,7 @@ import (
 const (
 	stateVersion = 1
 	maxChanges   = 20 // kept
+	lockEvery    = 50 * time.Millisecond
 )
 
 // State is what the appliance knows about itself between boots.
@@ -142,4 +144,22 @@ func (s Store) Lock() (release func(), err error) {
 		return nil, fmt.Errorf("lock the appliance's state: %w", err)
 	}
 	return func() { _ = f.Close() }, nil
+}
+
+// LockWithin is Lock for who can wait: until the other process has ended its
+// change, or ctx has. Then the error is ErrBusy.
+func (s Store) LockWithin(ctx context.Context) (release func(), err error) {
+	again := time.NewTicker(lockEvery)
+	defer again.Stop()
+	for {
+		release, err := s.Lock()
+		if !errors.Is(err, ErrBusy) {
+			return release, err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }

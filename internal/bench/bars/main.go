@@ -41,6 +41,7 @@ var bars = []bar{
 	{"plugins", "plugins that do everything wrong", 15 * time.Minute, pluginsBar},
 	{"sandbox", "a plugin under a real systemd, in a container", 10 * time.Minute, sandboxBar},
 	{"units", "agent and plugin as a real systemd's services, by command line and rpm", 10 * time.Minute, unitsBar},
+	{"appliance", "the gateway's packages and units: first boot, console, removal", 10 * time.Minute, applianceBar},
 	{"vcenter", "10,000 VMs of a vCenter: discovery, and the whole gateway", 15 * time.Minute, vcenterBar},
 	{"vcenterfaults", "a vCenter's faults, thousands of them", 4 * time.Hour, vcenterFaults},
 	{"broker", "OpenStack's driver and govc through the broker of vCenter", 15 * time.Minute, brokerBar},

@@ -91,7 +91,7 @@ func sandboxBar(ctx context.Context, r *run) error {
 		return err
 	}
 	most(r, "exposure of a plugin's unit, by systemd-analyze", exposure, 3.5, "")
-	c, err := boot(ctx, root)
+	c, err := boot(ctx, root, "--private-network")
 	if err != nil {
 		return err
 	}
@@ -194,11 +194,19 @@ func exposed(ctx context.Context, root string) (float64, error) {
 		return 0, err
 	}
 	out, err := exec.CommandContext(ctx, "systemd-analyze", "security", "--offline=true", "--no-pager", instance).CombinedOutput()
-	found := overall.FindSubmatch(out)
-	if found == nil {
-		return 0, fmt.Errorf("systemd-analyze says no exposure: %w\n%s", err, out)
+	if err != nil {
+		return 0, fmt.Errorf("systemd-analyze security: %w\n%s", err, out)
 	}
-	return strconv.ParseFloat(string(found[1]), 64)
+	return exposure(string(out))
+}
+
+// exposure is what systemd-analyze says in the end.
+func exposure(said string) (float64, error) {
+	found := overall.FindStringSubmatch(said)
+	if found == nil {
+		return 0, fmt.Errorf("systemd-analyze says no exposure:\n%s", said)
+	}
+	return strconv.ParseFloat(found[1], 64)
 }
 
 // dial starts a plugin's socket and dials it.

@@ -19,15 +19,15 @@ type scaffolded struct {
 }
 
 func newScaffolded(ctx context.Context, r *run, lang string) (*scaffolded, error) {
-	module, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
+	sdk, err := top(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("find our own module: %w", err)
+		return nil, err
 	}
 	p := &scaffolded{name: "acme-disks", kind: "com.acme.disk", dir: filepath.Join(r.box.Dir, lang)}
 	p.program = "/usr/libexec/pf9-hostagent/" + p.name
 	words := []string{r.box.Programs.HostAgent, "plugin", "new", p.name, "--lang", lang, "--kind", p.kind, "--dir", p.dir}
 	if lang == "go" {
-		words = append(words, "--sdk", filepath.Dir(strings.TrimSpace(string(module))))
+		words = append(words, "--sdk", sdk)
 	} else {
 		p.program += ".py"
 	}
@@ -84,29 +84,33 @@ func setVersion(file, version string) error {
 	return os.WriteFile(file, []byte(strings.Join(lines, "")), 0o644)
 }
 
-// holds wants an rpm to have what makes a plugin, and nothing else.
+// holds wants a package, a deb or an rpm, to have what makes a plugin, and nothing
+// else.
 func (p *scaffolded) holds(ctx context.Context, file string) error {
-	list, err := exec.CommandContext(ctx, "rpm", "-qp", "--qf", "[%{FILEMODES:perms} %{FILEUSERNAME} %{FILENAMES}\n]", file).Output()
+	got, err := lookInto(ctx, file)
 	if err != nil {
-		return fmt.Errorf("list %s: %w", file, err)
+		return err
 	}
 	unit := "/usr/lib/systemd/system/pf9-hostagent-plugin-" + p.name
-	want := []string{
+	return got.is(filepath.Join(p.dir, "packaging"), []string{"pf9-hostagent"}, []string{
 		"-rw-r--r-- root /usr/lib/pf9-hostagent/plugins/" + p.name + ".toml",
 		"-rw-r--r-- root " + unit + ".socket",
 		"-rw-r--r-- root " + unit + "@.service",
 		"-rwxr-xr-x root " + p.program,
-	}
-	got := slices.DeleteFunc(strings.Split(strings.TrimSpace(string(list)), "\n"), func(l string) bool {
-		return strings.Contains(l, " /usr/share/doc/")
 	})
-	slices.Sort(got)
-	if !slices.Equal(got, want) {
-		return fmt.Errorf("%s has\n%s\nwant\n%s", filepath.Base(file), strings.Join(got, "\n"), strings.Join(want, "\n"))
+}
+
+// nfpm builds a package, a deb or an rpm, with nfpm, as the plugin's README says,
+// looks at what is in it, and returns its file.
+func (p *scaffolded) nfpm(ctx context.Context, tool, packager, version string) (string, error) {
+	cmd := exec.CommandContext(ctx, "make", "-s", "-C", p.dir, packager, "VERSION="+version)
+	cmd.Env = append(cmd.Environ(), "PATH="+filepath.Dir(tool)+":"+os.Getenv("PATH"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("make %s: %w\n%s", packager, err, out)
 	}
-	needs, err := exec.CommandContext(ctx, "rpm", "-qp", "--requires", file).Output()
-	if err != nil || !slices.Contains(strings.Fields(string(needs)), "pf9-hostagent") {
-		return errors.Join(fmt.Errorf("%s does not require pf9-hostagent but %q", filepath.Base(file), needs), err)
+	found, err := filepath.Glob(filepath.Join(p.dir, "dist", "*"+version+"*."+packager))
+	if err != nil || len(found) != 1 {
+		return "", errors.Join(fmt.Errorf("nfpm made %q, want one %s", found, packager), err)
 	}
-	return nil
+	return found[0], p.holds(ctx, found[0])
 }

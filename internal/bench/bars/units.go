@@ -26,7 +26,9 @@ type unitsHost struct {
 	*container
 	r      *run
 	plugin *scaffolded
-	rpms   []string // of the plugin, the older one first; none: there is no rpmbuild
+	python *scaffolded // another, of which packages are built only
+	rpms   []string    // of the plugin, the older one first; none: there is no rpmbuild
+	deb    string      // of the plugin
 }
 
 // unitsBar does on such a host what an administrator does, with the commands
@@ -37,7 +39,7 @@ func unitsBar(ctx context.Context, r *run) error {
 		return err
 	}
 	var err error
-	if h.container, err = boot(ctx, h.root()); err != nil {
+	if h.container, err = boot(ctx, h.root(), "--private-network"); err != nil {
 		return err
 	}
 	defer h.close()
@@ -57,6 +59,7 @@ func unitsBar(ctx context.Context, r *run) error {
 		{"plugin disable of one that does not leave", h.stubborn},
 		{"SIGKILL of the agent", h.kill},
 		{"removal of its package", h.remove},
+		{"its deb", h.liveDeb},
 	} {
 		if err := step.do(ctx); err != nil {
 			var log strings.Builder
@@ -74,6 +77,9 @@ func (h *unitsHost) furnish(ctx context.Context) (err error) {
 	if h.plugin, err = newScaffolded(ctx, h.r, "go"); err != nil {
 		return err
 	}
+	if h.python, err = newScaffolded(ctx, h.r, "python"); err != nil {
+		return err
+	}
 	var more []string
 	if _, err := exec.LookPath("rpmbuild"); err != nil {
 		h.r.out = append(h.r.out, figure{"rpms of new plugins", "skipped", "rpmbuild is missing (Debian: rpm)", true})
@@ -85,7 +91,10 @@ func (h *unitsHost) furnish(ctx context.Context) (err error) {
 	if err := debian(ctx, h.root(), more...); err != nil {
 		return err
 	}
-	for _, file := range h.rpms {
+	if err := h.nfpmPackages(ctx); err != nil {
+		return err
+	}
+	for _, file := range append(slices.Clone(h.rpms), h.deb) {
 		text, err := os.ReadFile(file)
 		if err == nil {
 			err = put(h.root(), "/root/"+filepath.Base(file), text, 0o644)
@@ -99,11 +108,7 @@ func (h *unitsHost) furnish(ctx context.Context) (err error) {
 
 // packages builds the rpms of new plugins, in both languages.
 func (h *unitsHost) packages(ctx context.Context) error {
-	python, err := newScaffolded(ctx, h.r, "python")
-	if err != nil {
-		return err
-	}
-	if _, err := python.rpm(ctx, "0.1.0"); err != nil {
+	if _, err := h.python.rpm(ctx, "0.1.0"); err != nil {
 		return err
 	}
 	for _, version := range []string{"0.1.0", "0.2.0"} {
@@ -114,6 +119,28 @@ func (h *unitsHost) packages(ctx context.Context) error {
 		h.rpms = append(h.rpms, file)
 	}
 	note(h.r, "rpms of new plugins, in Go and Python, with what they must have", len(h.rpms)+1, "")
+	return nil
+}
+
+// nfpmPackages builds debs and rpms of new plugins, in both languages, with nfpm.
+func (h *unitsHost) nfpmPackages(ctx context.Context) error {
+	if _, err := exec.LookPath("rpm"); err != nil {
+		return fmt.Errorf("rpm is missing, to look into rpms (Debian: rpm): %w", err)
+	}
+	tool, err := nfpm(ctx, h.r)
+	if err != nil {
+		return err
+	}
+	for _, p := range []*scaffolded{h.python, h.plugin} {
+		for _, packager := range []string{"rpm", "deb"} {
+			file, err := p.nfpm(ctx, tool, packager, "0.2.0")
+			if err != nil {
+				return err
+			}
+			h.deb = file
+		}
+	}
+	note(h.r, "debs and rpms by nfpm, likewise", 4, "")
 	return nil
 }
 
@@ -139,13 +166,6 @@ func furnishAgent(ctx context.Context, root, program string) error {
 // pf9 runs the agent's command line on the host.
 func (h *unitsHost) pf9(ctx context.Context, words ...string) (string, error) {
 	return h.output(ctx, append([]string{"/usr/bin/pf9-hostagent"}, words...)...)
-}
-
-// output runs a program on the host and returns what it prints.
-func (h *unitsHost) output(ctx context.Context, words ...string) (string, error) {
-	var out strings.Builder
-	err := h.run(ctx, &out, words...)
-	return out.String(), err
 }
 
 // says runs the agent's command line and wants all texts in what it prints.

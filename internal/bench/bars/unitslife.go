@@ -284,3 +284,31 @@ func (h *unitsHost) remove(ctx context.Context) error {
 		return nil
 	})
 }
+
+// liveDeb installs the plugin's deb, enables it and purges it while it runs.
+func (h *unitsHost) liveDeb(ctx context.Context) error {
+	// The agent is there, but not as a deb.
+	if err := h.run(ctx, io.Discard, "dpkg", "--install", "--force-depends", "/root/"+filepath.Base(h.deb)); err != nil {
+		return err
+	}
+	if p, err := h.known(ctx); err != nil || p == nil || p.Enabled || p.Running != nil {
+		return errors.Join(fmt.Errorf("a plugin that is not enabled is %+v", p), err)
+	}
+	if err := h.enable(ctx); err != nil {
+		return err
+	}
+	if err := h.run(ctx, io.Discard, "dpkg", "--purge", h.plugin.packageName()); err != nil {
+		return err
+	}
+	left, err := h.left(ctx)
+	if err != nil {
+		return err
+	}
+	packaged, err := h.output(ctx, "find", "/usr", "-name", "*"+h.plugin.name+"*")
+	if err != nil {
+		return err
+	}
+	left = append(left, lines(packaged)...)
+	most(h.r, "left of an enabled plugin whose deb is purged "+strings.Join(left, " "), len(left), 0, "")
+	return nil
+}
