@@ -16,6 +16,7 @@ import (
 
 	"github.com/openpf9/openpf9/agent/core"
 	"github.com/openpf9/openpf9/internal/daemon"
+	"github.com/openpf9/openpf9/internal/kindtable"
 )
 
 // Program is a daemon with this command line.
@@ -131,10 +132,10 @@ func Main(p Program, args []string, in io.Reader, out, errs io.Writer) int {
 	case err == nil, errors.Is(err, flag.ErrHelp), ctx.Err() != nil:
 		return 0
 	case bad:
-		fmt.Fprintln(errs, p.Name+":", err)
+		fmt.Fprintln(errs, p.Name+":", kindtable.CleanLines(err.Error()))
 		return daemon.ExitConfig
 	}
-	fmt.Fprintln(errs, p.Name+":", err)
+	fmt.Fprintln(errs, p.Name+":", kindtable.CleanLines(err.Error())) // a far side may have a part in it
 	return 1
 }
 

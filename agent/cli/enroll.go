@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/openpf9/openpf9/agent/enroll"
+	"github.com/openpf9/openpf9/internal/kindtable"
 )
 
 func enrollment(ctx context.Context, c *command) error {
@@ -64,7 +65,7 @@ func enrollment(ctx context.Context, c *command) error {
 	}
 	fmt.Fprintf(c.out, "Enrolled %s %s; the certificate is good until %s and renews itself.\n", c.program.Kind, got.Host, got.NotAfter.Format(time.RFC3339))
 	if resp, err := c.ask(ctx, http.MethodPost, "/v1/reload"); err != nil {
-		fmt.Fprintf(c.out, "The agent was not told: %v\n", err)
+		fmt.Fprintf(c.out, "The agent was not told: %s\n", kindtable.CleanLines(err.Error()))
 		return nil // it reads all this when it starts
 	} else if err := resp.Body.Close(); err != nil {
 		return err

@@ -135,7 +135,7 @@ func pluginRun(ctx context.Context, c *command) error {
 	}
 	link, err := pluginhost.Exec{Command: c.args, Dir: ".", Log: os.Stderr}.Dial(ctx)
 	if err != nil {
-		fmt.Fprintf(c.errs, "%s %s: %s\n", c.program.Name, c.name, conformance.Unstartable(c.args, err))
+		fmt.Fprintf(c.errs, "%s %s: %s\n", c.program.Name, c.name, kindtable.CleanLines(conformance.Unstartable(c.args, err)))
 		return ErrUsage
 	}
 	err = c.follow(ctx, link, o)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/openpf9/openpf9/controlplane/du"
 	"github.com/openpf9/openpf9/internal/api"
+	"github.com/openpf9/openpf9/internal/kindtable"
 	"github.com/openpf9/openpf9/internal/wire"
 )
 
@@ -124,7 +125,7 @@ func (c *client) tokenCommand(ctx context.Context, args []string) error {
 		w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "ID\tNAME\tLEVEL\tCREATED")
 		for _, t := range list.Tokens {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", t.ID, t.Name, t.Level, t.Created.Format(time.RFC3339))
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", t.ID, kindtable.Clean(t.Name), t.Level, t.Created.Format(time.RFC3339))
 		}
 		return w.Flush()
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 
 	"github.com/openpf9/openpf9/internal/daemon"
+	"github.com/openpf9/openpf9/internal/kindtable"
 )
 
 const usage = `pf9-controlplane serves the control plane of openpf9.
@@ -34,7 +35,7 @@ func main() {
 	if err == nil || errors.Is(err, flag.ErrHelp) {
 		return
 	}
-	fmt.Fprintln(os.Stderr, "pf9-controlplane:", err)
+	fmt.Fprintln(os.Stderr, "pf9-controlplane:", kindtable.CleanLines(err.Error()))
 	if _, ok := errors.AsType[configError](err); ok {
 		os.Exit(daemon.ExitConfig)
 	}

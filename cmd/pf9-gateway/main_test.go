@@ -2,10 +2,16 @@ package main
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -278,6 +284,32 @@ func TestPairWithoutAPerson(t *testing.T) {
 	code, _, errs = m.run(t, "", nil, "pair", "east", "--url", m.vcenter, "--thumbprint", pin, "--user", "gw@vsphere.local", "--password-file", file, "--control=false", "--clusters=")
 	if text, err := os.ReadFile(pair.File(m.dir)); code != 0 || err != nil || !strings.Contains(errs, "others may read") || !strings.Contains(string(text), "control = false") || strings.Contains(string(text), "DC0_C0") {
 		t.Errorf("password by a file: status %d, errors %q, kept %s, %v", code, errs, text, err)
+	}
+}
+
+// Whoever is in the middle chooses the certificate, and its names go into the error.
+func TestACertificateDoesNotSteerTheTerminal(t *testing.T) {
+	m := start(t)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "vc\x1b[2J\x1b]0;mine\x07"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	middle := httptest.NewUnstartedServer(http.NotFoundHandler())
+	middle.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	middle.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	middle.StartTLS()
+	t.Cleanup(middle.Close)
+	code, out, errs := m.run(t, password+"\n", nil, "pair", "east", "--url", middle.Listener.Addr().String(), "--thumbprint", strings.Repeat("ab", 32), "--user", "u", "--password-file", "-")
+	if code != 1 || !strings.Contains(errs, "issued by CN=vc?[2J") || strings.ContainsAny(out+errs, "\x1b\x07") {
+		t.Errorf("status %d, out %q, errors %q", code, out, errs)
 	}
 }
 

@@ -252,6 +252,16 @@ func Clean(s string) string {
 	}, s)
 }
 
+// CleanLines is Clean for a text of several lines, such as an error that joins
+// others: what a far side says in one may not steer the terminal either.
+func CleanLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i := range lines {
+		lines[i] = Clean(lines[i])
+	}
+	return strings.Join(lines, "\n")
+}
+
 // Size is a number of bytes for people.
 func Size(b uint64) string {
 	const units = "KMGTPE"

@@ -101,6 +101,12 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+func TestSeveralLinesAreCleanedOneByOne(t *testing.T) {
+	if got, want := CleanLines("a\x1b[2J\r\nb\u009bc\n"), "a?[2J?\nb?c\n"; got != want {
+		t.Errorf("CleanLines = %q, want %q", got, want)
+	}
+}
+
 func TestSize(t *testing.T) {
 	for b, want := range map[uint64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1 << 30: "1.0 GiB", 1<<30 - 1: "1.0 GiB", 1 << 63: "8.0 EiB"} {
 		if got := Size(b); got != want {
