@@ -16,6 +16,7 @@ import (
 
 const (
 	findLimit = time.Minute
+	pageSize  = 500
 	maxDepth  = 64 // of folders in folders; more is a circle
 	uplinkTag = "SYSTEM/DVS.UPLINKPG"
 )
@@ -100,7 +101,7 @@ func look(ctx context.Context, c *vim25.Client) (*entities, error) {
 		}
 		spec.PropSet = append(spec.PropSet, types.PropertySpec{Type: k, PathSet: paths})
 	}
-	res, err := property.DefaultCollector(c).RetrieveProperties(ctx, types.RetrieveProperties{SpecSet: []types.PropertyFilterSpec{spec}})
+	res, err := property.DefaultCollector(c).RetrieveProperties(ctx, types.RetrieveProperties{SpecSet: []types.PropertyFilterSpec{spec}}, pageSize)
 	if err != nil {
 		return nil, err
 	}

@@ -78,7 +78,7 @@ func (s *Session) forgetful(err error) {
 func (s *Session) connect(ctx context.Context, agent string) (*vim25.Client, error) {
 	sc := soap.NewClient(s.URL(), false)
 	sc.Client.Transport = replyLimit{s.transport}
-	sc.UserAgent = agent
+	sc.UserAgent, sc.Types = agent, Decodable
 	sc.Namespace, sc.Version = "urn:"+vim25.Namespace, vim25.Version
 	c, err := vim25.NewClient(ctx, deadline{sc})
 	if err != nil {

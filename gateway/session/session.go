@@ -40,7 +40,6 @@ const (
 	logoutTries = 5
 	refusedFor  = 15 * time.Minute // until a refused account is tried again
 	orphanAfter = 2 * time.Minute  // without a call: twice what discovery ever waits
-	maxReply    = 64 << 20         // bytes of a SOAP reply
 )
 
 // ErrRefused says that vCenter does not take the account. Waiting for another

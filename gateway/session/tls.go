@@ -1,13 +1,11 @@
 package session
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -129,68 +127,4 @@ func Probe(ctx context.Context, address string) ([]*x509.Certificate, error) {
 	}
 	defer func() { _ = c.Close() }()
 	return c.(*tls.Conn).ConnectionState().PeerCertificates, nil
-}
-
-// replyLimit bounds the replies of a transport.
-type replyLimit struct{ http.RoundTripper }
-
-// RoundTrip fails the reading of a reply that is too large.
-func (r replyLimit) RoundTrip(req *http.Request) (*http.Response, error) {
-	res, err := r.RoundTripper.RoundTrip(req)
-	if err != nil {
-		return nil, err
-	}
-	body := &limitedBody{ReadCloser: res.Body, left: maxReply}
-	res.Body = body
-	if f, ok := req.Context().Value(rewrite{}).(func([]byte) []byte); ok {
-		whole := replies.Get().(*bytes.Buffer)
-		whole.Reset()
-		_, err := whole.ReadFrom(body)
-		_ = body.Close()
-		if err != nil {
-			return nil, fmt.Errorf("read vCenter's reply: %w", err)
-		}
-		res.Body = &wholeBody{Reader: bytes.NewReader(f(whole.Bytes())), buffer: whole}
-	}
-	return res, nil
-}
-
-// replies are buffers for whole replies.
-var replies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
-
-// wholeBody is a reply that was read whole.
-type wholeBody struct {
-	*bytes.Reader
-	buffer *bytes.Buffer
-}
-
-// Close lets the next reply have the buffer.
-func (b *wholeBody) Close() error {
-	if b.buffer != nil {
-		replies.Put(b.buffer)
-		b.buffer = nil
-	}
-	return nil
-}
-
-type rewrite struct{}
-
-// Rewriting returns a context of calls whose replies f may change before they are
-// decoded, in place if it likes. It keeps nothing of them.
-func Rewriting(ctx context.Context, f func(reply []byte) []byte) context.Context {
-	return context.WithValue(ctx, rewrite{}, f)
-}
-
-type limitedBody struct {
-	io.ReadCloser
-	left int
-}
-
-func (b *limitedBody) Read(p []byte) (int, error) {
-	if b.left <= 0 {
-		return 0, fmt.Errorf("vCenter's reply is larger than %d MiB", maxReply>>20)
-	}
-	n, err := b.ReadCloser.Read(p[:min(len(p), b.left)])
-	b.left -= n
-	return n, err
 }

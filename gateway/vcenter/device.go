@@ -123,6 +123,9 @@ func (d *device) nic() inventory.NIC {
 func flatten(list []types.BaseVirtualDevice) []device {
 	var out []device
 	for _, b := range list {
+		if b == nil {
+			continue // of a type that is not known
+		}
 		d := b.GetVirtualDevice()
 		f := device{typ: reflect.TypeOf(b).Elem().Name(), key: d.Key, controller: d.ControllerKey}
 		if d.UnitNumber != nil {

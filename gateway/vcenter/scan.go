@@ -8,6 +8,8 @@ import (
 
 	"github.com/vmware/govmomi/vim25/types"
 	"github.com/vmware/govmomi/vim25/xml"
+
+	"github.com/openpf9/openpf9/gateway/session"
 )
 
 // Decoding XML by reflection is nearly all that discovery costs. Replies of
@@ -18,10 +20,24 @@ import (
 // emptyReply is what the usual decoder gets to see when there is nothing left to do.
 var emptyReply = []byte(`<Envelope xmlns="http://schemas.xmlsoap.org/soap/envelope/"><Body><WaitForUpdatesExResponse xmlns="urn:vim25"/></Body></Envelope>`)
 
+// What a reply may become in memory, in bytes, is bounded, for not every vCenter is
+// good: real ones have 50 objects in a reply, see [maxUpdates].
+const (
+	maxScanned = 64 << 20
+	perChild   = 256 // an element that is read, whatever it is
+)
+
 // scanner reads tags one after the other.
 type scanner struct {
-	b  []byte
-	at int // behind what was read
+	b    []byte
+	at   int // behind what was read
+	left int // of maxScanned
+}
+
+// spend notes memory that is taken; false: there is none left.
+func (s *scanner) spend(bytes int) bool {
+	s.left -= bytes
+	return s.left >= 0
 }
 
 // tag is an opening or closing tag.
@@ -129,7 +145,7 @@ func (s *scanner) children(t *tag, f func(child *tag) bool) bool {
 			return false
 		case in.close:
 			return bytes.Equal(in.name, t.name)
-		case !f(&in):
+		case !s.spend(perChild) || !f(&in):
 			return false
 		}
 	}
@@ -138,7 +154,7 @@ func (s *scanner) children(t *tag, f func(child *tag) bool) bool {
 // scanReply takes a reply apart; false: the usual decoder must. A reply without
 // updates is nil.
 func scanReply(b []byte) (set *types.UpdateSet, ok bool) {
-	s := &scanner{b: b}
+	s := &scanner{b: b, left: maxScanned}
 	for _, name := range []string{"Envelope", "Body", "WaitForUpdatesExResponse"} {
 		if t, ok := s.next(); !ok || t.close || !t.is(name) {
 			return nil, false
@@ -257,7 +273,7 @@ func (s *scanner) value(t *tag) (any, bool) {
 	if typ == "ArrayOfVirtualDevice" {
 		return s.devices(t)
 	}
-	if !s.skip(t) {
+	if !s.skip(t) || !s.spend(session.Weight(typ)*(s.at-t.start)) {
 		return nil, false
 	}
 	return decodeValue(s.b[t.start:s.at])
@@ -317,7 +333,7 @@ func decodeValue(b []byte) (any, bool) {
 	whole := make([]byte, 0, len(valueHead)+len(b)+len(valueTail))
 	whole = append(append(append(whole, valueHead...), b...), valueTail...)
 	d := xml.NewDecoder(bytes.NewReader(whole))
-	d.TypeFunc = types.TypeFunc()
+	d.TypeFunc = session.Decodable
 	err := d.Decode(&v)
 	return v.Val, err == nil && v.Val != nil
 }

@@ -118,6 +118,40 @@ func TestOddRepliesAreLeftToTheDecoder(t *testing.T) {
 	}
 }
 
+// A vCenter that is no good fills a reply with what becomes large.
+func TestAReplyThatFillsTheMemoryIsNotScanned(t *testing.T) {
+	around := func(inner string) []byte {
+		return []byte(`<Envelope><Body><WaitForUpdatesExResponse><returnval><version>1</version>` + inner + `</returnval></WaitForUpdatesExResponse></Body></Envelope>`)
+	}
+	value := func(typ, inner string) []byte {
+		return around(`<filterSet><objectSet><kind>enter</kind><obj type="HostSystem">host-1</obj><changeSet><name>x</name><op>assign</op><val type="` + typ + `">` + inner + `</val></changeSet></objectSet></filterSet>`)
+	}
+	const size = 12 << 20
+	fill := func(text string) string { return strings.Repeat(text, size/len(text)) }
+	for name, b := range map[string][]byte{
+		"filters":    around(fill("<filterSet></filterSet>")),
+		"objects":    around("<filterSet>" + fill("<objectSet></objectSet>") + "</filterSet>"),
+		"changes":    around("<filterSet><objectSet>" + fill("<changeSet></changeSet>") + "</objectSet></filterSet>"),
+		"devices":    value("ArrayOfVirtualDevice", fill(`<a type="VirtualDisk"></a>`)),
+		"references": value("ArrayOfManagedObjectReference", fill(`<a type="b">c</a>`)),
+		"a value":    value("ArrayOfPhysicalNic", fill("<PhysicalNic/>")),
+	} {
+		if _, ok := scanReply(b); ok {
+			t.Errorf("%s are scanned", name)
+		}
+	}
+	if _, ok := scanReply(value("ArrayOfVirtualDevice", strings.Repeat(`<VirtualDevice type="VirtualDisk"><key>2000</key></VirtualDevice>`, 1000))); !ok {
+		t.Error("a thousand devices are not scanned")
+	}
+}
+
+// Types that nobody knows, or that are too heavy, leave a hole.
+func TestADeviceOfAnUnknownTypeIsLeftOut(t *testing.T) {
+	if got := flatten([]types.BaseVirtualDevice{nil, &types.VirtualDisk{}}); len(got) != 1 {
+		t.Errorf("devices %+v, want one", got)
+	}
+}
+
 func FuzzScan(f *testing.F) {
 	f.Add([]byte(`<Envelope><Body><WaitForUpdatesExResponse><returnval><version>1</version></returnval></WaitForUpdatesExResponse></Body></Envelope>`))
 	f.Add([]byte(`<a:Envelope><Body><WaitForUpdatesExResponse/></Body></Envelope>`))

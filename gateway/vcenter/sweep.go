@@ -13,8 +13,12 @@ import (
 	"github.com/openpf9/openpf9/plugin"
 )
 
-// pageSize bounds the objects of one reply of a sweep.
-const pageSize = 500
+// How many objects one reply of a sweep has: of most little is read, of a datastore
+// all hosts that have it.
+const (
+	manyPerPage = 500
+	fewPerPage  = 25
+)
 
 // sweep reads again, now and then, what changes without a notification.
 func (p *pass) sweep(ctx context.Context, changed func(...plugin.Key)) error {
@@ -26,7 +30,7 @@ func (p *pass) sweep(ctx context.Context, changed func(...plugin.Key)) error {
 			return ctx.Err()
 		case <-tick.C:
 		}
-		for _, r := range []reading{{topology, traversal, slow}, {volatile, traversalToVMs, slow}} {
+		for _, r := range []reading{{topology, traversal, slow, fewPerPage}, {volatile, traversalToVMs, slow, manyPerPage}} {
 			if err := p.reread(ctx, r, changed); err != nil {
 				return fmt.Errorf("read again what has no notification: %w", err)
 			}
@@ -46,7 +50,7 @@ func (p *pass) watchFilling(ctx context.Context, changed func(...plugin.Key)) er
 			return ctx.Err()
 		case <-tick.C:
 		}
-		err := p.reread(ctx, reading{topology, traversalToStores, fills}, changed)
+		err := p.reread(ctx, reading{topology, traversalToStores, fills, manyPerPage}, changed)
 		if session.IsNotAuthenticated(err) {
 			return fmt.Errorf("read how full the datastores are: %w", err)
 		}
@@ -62,6 +66,7 @@ type reading struct {
 	list  []collected
 	way   []types.BaseSelectionSpec
 	paths func(*collected) []string
+	page  int32 // objects of one reply
 }
 
 func slow(t *collected) []string  { return t.slow }
@@ -73,7 +78,7 @@ func (p *pass) reread(ctx context.Context, r reading, changed func(...plugin.Key
 	what := spec(p.client, r.list, r.way, func(t *collected) []string {
 		return slices.DeleteFunc(slices.Clone(r.paths(t)), func(path string) bool { return dropped(p.s.drop, path) })
 	})
-	res, err := p.retrieve(ctx, what)
+	res, err := p.retrieve(ctx, what, r.page)
 	for err == nil && res != nil {
 		set, token := &types.UpdateSet{FilterSet: make([]types.PropertyFilterUpdate, 1)}, res.Token
 		for i := range res.Objects {
@@ -103,12 +108,12 @@ func modification(o *types.ObjectContent) types.ObjectUpdate {
 	return u
 }
 
-func (p *pass) retrieve(ctx context.Context, what types.PropertyFilterSpec) (*types.RetrieveResult, error) {
+func (p *pass) retrieve(ctx context.Context, what types.PropertyFilterSpec, page int32) (*types.RetrieveResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.s.time.waitLimit)
 	defer cancel()
 	res, err := methods.RetrievePropertiesEx(ctx, p.client, &types.RetrievePropertiesEx{
 		This: p.client.ServiceContent.PropertyCollector, SpecSet: []types.PropertyFilterSpec{what},
-		Options: types.RetrieveOptions{MaxObjects: pageSize},
+		Options: types.RetrieveOptions{MaxObjects: page},
 	})
 	if err != nil {
 		return nil, err

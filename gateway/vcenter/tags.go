@@ -16,8 +16,12 @@ import (
 	"github.com/openpf9/openpf9/plugin/inventory"
 )
 
-// maxTags bounds the tags that are read: each costs a call.
-const maxTags = 1000
+const (
+	maxTags = 1000 // that are read: each costs a call
+	// tagsAtOnce bounds the tags of one reply, each of which has all objects that
+	// it is attached to.
+	tagsAtOnce = 4
+)
 
 // TagSource lists the tags of a Source's vCenter. It is a source of its own, for
 // tags come another way, by REST, and more slowly: what is wrong with them is no
@@ -89,9 +93,13 @@ func retrieveTags(ctx context.Context, m *tags.Manager) ([]tag2objects, error) {
 	if err != nil {
 		return nil, fmt.Errorf("categories: %w", err)
 	}
-	attached, err := m.ListAttachedObjectsOnTags(ctx, ids)
-	if err != nil {
-		return nil, fmt.Errorf("objects: %w", err)
+	var attached []tags.AttachedObjects
+	for some := range slices.Chunk(ids, tagsAtOnce) {
+		more, err := m.ListAttachedObjectsOnTags(ctx, some)
+		if err != nil {
+			return nil, fmt.Errorf("objects: %w", err)
+		}
+		attached = append(attached, more...)
 	}
 	var out []tag2objects
 	for i := range attached {
