@@ -205,8 +205,14 @@ func cookie(c *soap.Client) *http.Cookie {
 // deadline gives every call one.
 type deadline struct{ soap.RoundTripper }
 
-// RoundTrip makes the call within 30 s, unless ctx has its own deadline.
-func (d deadline) RoundTrip(ctx context.Context, req, res soap.HasFault) error {
+// RoundTrip makes the call within 30 s, unless ctx has its own deadline. govmomi
+// panics at replies with one type in the place of another, which anybody can write.
+func (d deadline) RoundTrip(ctx context.Context, req, res soap.HasFault) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("vCenter's reply cannot be decoded: %v", p)
+		}
+	}()
 	if _, has := ctx.Deadline(); !has {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, callLimit)

@@ -91,6 +91,19 @@ func TestAReplyDoesNotFillTheMemory(t *testing.T) {
 	}
 }
 
+func TestAReplyOfTheWrongTypeIsAnError(t *testing.T) {
+	vc := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusInternalServerError)
+		_, _ = io.WriteString(w, replyHead+`<soapenv:Fault><faultcode>x</faultcode><faultstring>x</faultstring><detail><NotAuthenticatedFault xsi:type="NotAuthenticated">`+
+			`<faultCause><fault xsi:type="ArrayOfInt"/></faultCause></NotAuthenticatedFault></detail></soapenv:Fault>`+replyTail)
+	}))
+	defer vc.Close()
+	s := connect(t, Options{URL: vc.URL, Pin: Fingerprint(vc.Certificate()), Account: right})
+	if _, err := s.Client(t.Context()); err == nil || !strings.Contains(err.Error(), "cannot be decoded") {
+		t.Errorf("Client: %v", err)
+	}
+}
+
 func TestWhatIsRewrittenMayBeLargerBefore(t *testing.T) {
 	v := start(t)
 	s := connect(t, pinned(v))

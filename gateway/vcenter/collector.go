@@ -15,10 +15,6 @@ import (
 // maxDropped bounds the properties that a vCenter may not know.
 const maxDropped = 32
 
-// maxUpdates bounds the objects of one reply, for replies are bounded, too. vCenter's
-// own bound is 100, of which those with many disks would be too large.
-const maxUpdates = 50
-
 // collector is a property collector of ours on vCenter.
 type collector struct {
 	name    string
@@ -66,7 +62,7 @@ func (c *collector) wait(ctx context.Context, client *vim25.Client, seconds int3
 		return reply
 	})
 	res, err := methods.WaitForUpdatesEx(ctx, client, &types.WaitForUpdatesEx{
-		This: c.ref, Version: c.version, Options: &types.WaitOptions{MaxWaitSeconds: &seconds, MaxObjectUpdates: maxUpdates},
+		This: c.ref, Version: c.version, Options: &types.WaitOptions{MaxWaitSeconds: &seconds},
 	})
 	if err != nil {
 		return nil, silent(ctx, limit, err)

@@ -14,14 +14,14 @@ import (
 
 // Decoding XML by reflection is nearly all that discovery costs. Replies of
 // WaitForUpdatesEx are therefore taken apart here, from their bytes, and only
-// values that are structs are decoded in the usual way. What is not as expected,
-// a fault or a missing object among it, is left to the usual decoder altogether.
+// values that are structs, and what is missing, are decoded in the usual way. What is
+// not as expected, such as a fault, is left to the usual decoder altogether.
 
 // emptyReply is what the usual decoder gets to see when there is nothing left to do.
 var emptyReply = []byte(`<Envelope xmlns="http://schemas.xmlsoap.org/soap/envelope/"><Body><WaitForUpdatesExResponse xmlns="urn:vim25"/></Body></Envelope>`)
 
 // What a reply may become in memory, in bytes, is bounded, for not every vCenter is
-// good: real ones have 50 objects in a reply, see [maxUpdates].
+// good: real ones have 100 objects in a reply.
 const (
 	maxScanned = 64 << 20
 	perChild   = 256 // an element that is read, whatever it is
@@ -193,6 +193,12 @@ func (s *scanner) filterSet(t *tag, f *types.PropertyFilterUpdate) bool {
 			var u types.ObjectUpdate
 			ok = s.objectSet(c, &u)
 			f.ObjectSet = append(f.ObjectSet, u)
+		case c.is("missingSet"):
+			var m struct {
+				Object types.MissingObject `xml:"missingSet"`
+			}
+			ok = s.decode(c, ofMissing, &m)
+			f.MissingSet = append(f.MissingSet, m.Object)
 		}
 		return ok
 	})
@@ -210,6 +216,12 @@ func (s *scanner) objectSet(t *tag, u *types.ObjectUpdate) bool {
 		case c.is("changeSet"):
 			u.ChangeSet = append(u.ChangeSet, types.PropertyChange{})
 			ok = s.changeSet(c, &u.ChangeSet[len(u.ChangeSet)-1])
+		case c.is("missingSet"):
+			var m struct {
+				Property types.MissingProperty `xml:"missingSet"`
+			}
+			ok = s.decode(c, ofMissing, &m)
+			u.MissingSet = append(u.MissingSet, m.Property)
 		}
 		return ok
 	})
@@ -273,10 +285,9 @@ func (s *scanner) value(t *tag) (any, bool) {
 	if typ == "ArrayOfVirtualDevice" {
 		return s.devices(t)
 	}
-	if !s.skip(t) || !s.spend(session.Weight(typ)*(s.at-t.start)) {
-		return nil, false
-	}
-	return decodeValue(s.b[t.start:s.at])
+	var p types.DynamicProperty
+	ok := s.decode(t, session.Weight(typ), &p)
+	return p.Val, ok && p.Val != nil
 }
 
 // referenceValue reads a reference that is a value: its own type attribute says
@@ -327,13 +338,24 @@ const (
 	valueTail = `</v>`
 )
 
-// decodeValue decodes a struct in the usual way.
-func decodeValue(b []byte) (any, bool) {
-	var v types.DynamicProperty
+// ofMissing weighs what says that something is missing, with the fault in it.
+const ofMissing = 24
+
+// decode decodes an element whose opening tag was read, as a member of v, in the
+// usual way.
+func (s *scanner) decode(t *tag, weight int, v any) (ok bool) {
+	defer func() {
+		if recover() != nil { // govmomi's, at one type in the place of another
+			ok = false
+		}
+	}()
+	if !s.skip(t) || !s.spend(weight*(s.at-t.start)) {
+		return false
+	}
+	b := s.b[t.start:s.at]
 	whole := make([]byte, 0, len(valueHead)+len(b)+len(valueTail))
 	whole = append(append(append(whole, valueHead...), b...), valueTail...)
 	d := xml.NewDecoder(bytes.NewReader(whole))
 	d.TypeFunc = session.Decodable
-	err := d.Decode(&v)
-	return v.Val, err == nil && v.Val != nil
+	return d.Decode(v) == nil
 }

@@ -75,6 +75,9 @@ func TestScannedRepliesSayTheSame(t *testing.T) {
 			}
 			f.ObjectSet = append(f.ObjectSet, u)
 		}
+		gone := types.LocalizedMethodFault{Fault: &types.NotAuthenticated{}, LocalizedMessage: "log in & try again"}
+		f.ObjectSet[0].MissingSet = []types.MissingProperty{{Path: "config", Fault: gone}, {Path: "guest", Fault: gone}}
+		f.MissingSet = []types.MissingObject{{Obj: types.ManagedObjectReference{Type: typeVM, Value: "vm-9"}, Fault: gone}}
 		set.FilterSet = append(set.FilterSet, f)
 	}
 	for name, spell := range spellings {
@@ -95,16 +98,8 @@ func TestScannedRepliesSayTheSame(t *testing.T) {
 }
 
 func TestOddRepliesAreLeftToTheDecoder(t *testing.T) {
-	missing := &types.UpdateSet{Version: "1", FilterSet: []types.PropertyFilterUpdate{{
-		MissingSet: []types.MissingObject{{Fault: types.LocalizedMethodFault{Fault: &types.NotAuthenticated{}}}},
-	}}}
-	unread := &types.UpdateSet{Version: "1", FilterSet: []types.PropertyFilterUpdate{{
-		ObjectSet: []types.ObjectUpdate{{Kind: types.ObjectUpdateKindEnter, MissingSet: []types.MissingProperty{{Path: "name", Fault: types.LocalizedMethodFault{Fault: &types.NotAuthenticated{}}}}}},
-	}}}
 	good := string(reply(t, &types.UpdateSet{Version: "1"}))
 	for name, b := range map[string]string{
-		"missing object":   string(reply(t, missing)),
-		"missing property": string(reply(t, unread)),
 		"a fault":          `<Envelope><Body><Fault><faultcode>x</faultcode></Fault></Body></Envelope>`,
 		"half":             good[:len(good)/2],
 		"a comment":        strings.Replace(good, "<version>", "<!-- --><version>", 1),
@@ -134,6 +129,7 @@ func TestAReplyThatFillsTheMemoryIsNotScanned(t *testing.T) {
 		"changes":    around("<filterSet><objectSet>" + fill("<changeSet></changeSet>") + "</objectSet></filterSet>"),
 		"devices":    value("ArrayOfVirtualDevice", fill(`<a type="VirtualDisk"></a>`)),
 		"references": value("ArrayOfManagedObjectReference", fill(`<a type="b">c</a>`)),
+		"missing":    around("<filterSet>" + fill("<missingSet></missingSet>") + "</filterSet>"),
 		"a value":    value("ArrayOfPhysicalNic", fill("<PhysicalNic/>")),
 	} {
 		if _, ok := scanReply(b); ok {
@@ -153,6 +149,7 @@ func TestADeviceOfAnUnknownTypeIsLeftOut(t *testing.T) {
 }
 
 func FuzzScan(f *testing.F) {
+	f.Add([]byte(`<Envelope><Body><WaitForUpdatesExResponse><returnval><filterSet><missingSet><fault><fault xsi:type="ArrayOfInt"/></fault></missingSet></filterSet></returnval>`))
 	f.Add([]byte(`<Envelope><Body><WaitForUpdatesExResponse><returnval><version>1</version></returnval></WaitForUpdatesExResponse></Body></Envelope>`))
 	f.Add([]byte(`<a:Envelope><Body><WaitForUpdatesExResponse/></Body></Envelope>`))
 	f.Add([]byte(`<Envelope><Body><WaitForUpdatesExResponse><returnval><filterSet><objectSet><changeSet><val type="string">&#x41;</val></changeSet></objectSet></filterSet></returnval>`))

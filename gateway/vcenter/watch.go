@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -216,10 +217,21 @@ func (p *pass) follow(ctx context.Context, changed func(...plugin.Key)) error {
 		func() error { return p.watchFilling(ctx, changed) },
 		func() error { return p.prove(ctx, changed) },
 	} {
-		wg.Go(func() { cancel(part()) })
+		wg.Go(func() { cancel(p.safely(part)) })
 	}
 	wg.Wait()
 	return context.Cause(ctx)
+}
+
+// safely makes a panic an error: nobody else would catch it in a goroutine of ours.
+func (p *pass) safely(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			p.s.log.Error("following vCenter panicked", "panic", v, "stack", string(debug.Stack()))
+			err = fmt.Errorf("panic: %v", v)
+		}
+	}()
+	return f()
 }
 
 // loop follows one collector.

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -135,16 +136,28 @@ func (x *Executor) Run(ctx context.Context) error {
 	defer wg.Wait()
 	defer close(x.ended)
 	for _, e := range x.left {
-		wg.Go(func() { x.resume(ctx, e) })
+		wg.Go(func() { x.safely(e, func() { x.resume(ctx, e) }) })
 	}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case e := <-x.begun:
-			wg.Go(func() { x.o.Do(ctx, e) })
+			wg.Go(func() { x.safely(e, func() { x.o.Do(ctx, e) }) })
 		}
 	}
+}
+
+// safely ends an action that panics, with everybody else's work going on: what a far
+// side answers may make a library panic, and would again after a restart.
+func (x *Executor) safely(e *Action, f func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			x.log.Error("an action panicked", "action", e.Request.ID, "panic", p, "stack", string(debug.Stack()))
+			e.Fail(fmt.Sprintf("the program made a mistake, or the hypervisor's answer cannot be: %v", p), true)
+		}
+	}()
+	f()
 }
 
 // resume ends what was not begun, and has the rest looked after.

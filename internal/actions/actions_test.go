@@ -84,6 +84,26 @@ func TestNothingIsDoneWithoutTheJournal(t *testing.T) {
 	}
 }
 
+func TestAPanicEndsOneActionOnly(t *testing.T) {
+	x := executor(t, func(_ context.Context, a *Action) {
+		if a.Asked().ID == "action-1" {
+			panic("expected ArrayOfInt to have a name")
+		}
+		a.Succeed("")
+	})
+	for id, want := range map[string]string{"action-1": wire.ActionFailed, "action-2": wire.ActionSucceeded} {
+		q := ask(id)
+		q.Target.ID = id
+		a, _, err := x.accept(q)
+		if err != nil || a == nil {
+			t.Fatalf("got %v, %v", a, err)
+		}
+		if o := outcome(t, x, a); o.State != want || o.Uncertain != (want == wire.ActionFailed) {
+			t.Errorf("%s: %+v, want %s", id, o, want)
+		}
+	}
+}
+
 // A request that comes before Run is new, and not what an earlier run left.
 func TestWhatComesBeforeRunIsDoneOnce(t *testing.T) {
 	did := 0
