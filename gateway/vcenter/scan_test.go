@@ -100,12 +100,12 @@ func TestScannedRepliesSayTheSame(t *testing.T) {
 func TestOddRepliesAreLeftToTheDecoder(t *testing.T) {
 	good := string(reply(t, &types.UpdateSet{Version: "1"}))
 	for name, b := range map[string]string{
-		"a fault":          `<Envelope><Body><Fault><faultcode>x</faultcode></Fault></Body></Envelope>`,
-		"half":             good[:len(good)/2],
-		"a comment":        strings.Replace(good, "<version>", "<!-- --><version>", 1),
-		"CDATA":            strings.Replace(good, "1</version>", "<![CDATA[1]]></version>", 1),
-		"nothing":          "",
-		"HTML":             "<html><body>502</body></html>",
+		"a fault":   `<Envelope><Body><Fault><faultcode>x</faultcode></Fault></Body></Envelope>`,
+		"half":      good[:len(good)/2],
+		"a comment": strings.Replace(good, "<version>", "<!-- --><version>", 1),
+		"CDATA":     strings.Replace(good, "1</version>", "<![CDATA[1]]></version>", 1),
+		"nothing":   "",
+		"HTML":      "<html><body>502</body></html>",
 	} {
 		if set, ok := scanReply([]byte(b)); ok {
 			t.Errorf("%s: scanned as %+v", name, set)

@@ -183,8 +183,9 @@ func TestGuessingIsSlowedDown(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "503") {
 		t.Errorf("the last of 20 guesses is answered with %v", err)
 	}
-	if err := vsession.NewManager(vc).Login(t.Context(), url.UserPassword(localUser, localSecret)); err == nil {
-		t.Error("a guesser got in at once")
+	// Somebody else on the gateway, from the same address, may have guessed.
+	if err := vsession.NewManager(vc).Login(t.Context(), url.UserPassword(localUser, localSecret)); err != nil {
+		t.Errorf("the right password after the guesses: %v", err)
 	}
 }
 

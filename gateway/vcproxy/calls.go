@@ -70,10 +70,10 @@ func (b *Broker) queue(ctx context.Context, w http.ResponseWriter, t *turn) (res
 			return outcome(ctx, err), err
 		}
 	}
-	if err := places.enter(ctx, b.limits.Queue); err != nil {
+	if err := places.enter(ctx, t.s.client, 1, b.limits.Queue); err != nil {
 		return resultError, err
 	}
-	defer places.leave()
+	defer places.leave(t.s.client, 1)
 	if t.rule.class == classTicket {
 		return b.serveTicket(ctx, w, t)
 	}
@@ -176,17 +176,20 @@ func (b *Broker) welcome(ctx context.Context, w http.ResponseWriter, t *turn) (r
 // guessers bounds how many addresses with failed logins are remembered.
 const guessers = 256
 
-// authenticate decides who a client is. Whoever guesses is slowed down.
+// authenticate decides who a client is. Whoever guesses is slowed down, and nobody
+// else: all programs on the gateway come from one address.
 func (b *Broker) authenticate(r *http.Request, user, password string) (Client, error) {
 	if c, ok := clientOf(r.Context()); ok {
 		return c, nil
 	}
-	invalid := fault{name: "InvalidLogin", text: "Cannot complete login due to an incorrect user name or password for the gateway."}
-	if b.opts.Authenticate == nil {
-		return "", invalid
+	if b.opts.Authenticate != nil {
+		if client, err := b.opts.Authenticate(r, user, password); err == nil {
+			return client, nil
+		}
 	}
 	remote := remoteHost(r)
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	g := b.guesses[remote]
 	if g == nil {
 		if len(b.guesses) >= guessers {
@@ -196,18 +199,9 @@ func (b *Broker) authenticate(r *http.Request, user, password string) (Client, e
 		g = &fresh
 		b.guesses[remote] = g
 	}
-	wait := g.take()
-	g.giveBack()
-	b.mu.Unlock()
-	if wait > 0 {
+	if g.take() > 0 {
+		g.giveBack()
 		return "", errBusy
 	}
-	client, err := b.opts.Authenticate(r, user, password)
-	if err == nil {
-		return client, nil
-	}
-	b.mu.Lock()
-	g.take()
-	b.mu.Unlock()
-	return "", invalid
+	return "", fault{name: "InvalidLogin", text: "Cannot complete login due to an incorrect user name or password for the gateway."}
 }

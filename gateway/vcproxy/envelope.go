@@ -21,9 +21,60 @@ const (
 
 // Bounds of one request beside its size in bytes.
 const (
-	maxDepth    = 48
-	maxElements = 200_000
+	maxDepth      = 48
+	maxElements   = 50_000
+	maxAttributes = 16 // of one element
 )
+
+// What a call takes in memory beside the bytes of its text, until it ends: the text
+// is there as it came, taken apart, and written anew.
+const (
+	perByte    = 4
+	perElement = 256
+)
+
+// scan counts the elements of a text before it is decoded, which takes the memory
+// for all attributes of an element at once. A tag has no '<' inside of it, so each
+// '<' begins one, whatever is between them.
+func scan(text []byte) (elements int, err error) {
+	for {
+		i := bytes.IndexByte(text, '<')
+		if i < 0 {
+			return elements, nil
+		}
+		text = text[i+1:]
+		tag := text
+		if next := bytes.IndexByte(tag, '<'); next >= 0 {
+			tag = tag[:next]
+		}
+		if len(tag) > 0 && tag[0] == '/' {
+			continue
+		}
+		if elements++; attributes(tag) > maxAttributes {
+			return 0, fmt.Errorf("an element has more than %d attributes", maxAttributes)
+		}
+	}
+}
+
+// attributes counts those of a tag, which may be the beginning of a text.
+func attributes(tag []byte) (n int) {
+	var quote byte
+	for _, c := range tag {
+		switch {
+		case quote != 0:
+			if c == quote {
+				quote = 0
+			}
+		case c == '"' || c == '\'':
+			quote = c
+		case c == '>':
+			return n
+		case c == '=':
+			n++
+		}
+	}
+	return n
+}
 
 // qname is a name with its namespace.
 type qname struct{ space, local string }

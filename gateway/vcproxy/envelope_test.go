@@ -1,6 +1,7 @@
 package vcproxy
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 
@@ -99,6 +100,78 @@ func TestTricksAreNotAccepted(t *testing.T) {
 			if err == nil {
 				t.Errorf("accepted, and written as %s", c.encode(""))
 			}
+		})
+	}
+}
+
+func TestElementsAreCountedBeforeTheyAreDecoded(t *testing.T) {
+	many := func(n int, text string) string { return "<a" + strings.Repeat(text, n) + ">" }
+	tests := map[string]struct {
+		text     string
+		elements int // -1: refused
+	}{
+		"nothing":                {"", 0},
+		"nested":                 {"<?xml version='1.0'?><a><b/><c d='e'>f</c></a>", 4},
+		"as many as may be":      {many(maxAttributes, ` b="c"`), 1},
+		"one more":               {many(maxAttributes+1, ` b="c"`), -1},
+		"namespaces":             {many(maxAttributes+1, ` xmlns:b=""`), -1},
+		"no blanks":              {many(maxAttributes+1, `b=""`), -1},
+		"cut":                    {strings.TrimSuffix(many(maxAttributes+1, ` b="c"`), ">"), -1},
+		"in a value":             {`<a b="` + strings.Repeat("=", 99) + `">`, 1},
+		"in a value with the > ": {`<a b=">` + strings.Repeat("=", 99) + `">`, 1},
+		"in a text":              {"<a>" + strings.Repeat("=", 99) + "</a>", 1},
+		"behind an open quote":   {`<a b="><` + many(maxAttributes+1, ` b="c"`)[1:], -1},
+		"behind character data":  {`<![CDATA[<a b="]]>` + many(maxAttributes+1, ` b="c"`), -1},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := scan([]byte(test.text))
+			if test.elements < 0 && err == nil || test.elements >= 0 && (err != nil || got != test.elements) {
+				t.Errorf("%d elements, %v; want %d", got, err, test.elements)
+			}
+		})
+	}
+}
+
+// What is reserved for a call must do for it.
+func TestACallTakesNoMoreMemoryThanIsCounted(t *testing.T) {
+	around := func(inner string) []byte {
+		return []byte(envelope(`<RetrievePropertiesEx xmlns="urn:vim25"><_this type="PropertyCollector">p</_this><specSet>` + inner + `</specSet><options/></RetrievePropertiesEx>`))
+	}
+	for name, body := range map[string][]byte{
+		"small elements":  around("<propSet><type>VirtualMachine</type>" + strings.Repeat("<pathSet/>", maxElements-100) + "</propSet>"),
+		"structs":         around(strings.Repeat(`<objectSet><obj type="Folder">b</obj></objectSet>`, maxElements/2-100)),
+		"types":           around(`<objectSet><obj type="Folder">b</obj>` + strings.Repeat(`<selectSet xsi:type="SelectionSpec"/>`, maxElements-100) + "</objectSet>"),
+		"one long text":   around("<propSet><type>VirtualMachine</type><pathSet>" + strings.Repeat("x", 2<<20) + "</pathSet></propSet>"),
+		"a common answer": around("<propSet><type>VirtualMachine</type><pathSet>name</pathSet></propSet>"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			elements, err := scan(body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			schema := newSchema()
+			var before, after runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			c, err := parseCall(body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, err := schema.collect(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			written := c.encode("")
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+			took, counted := int(after.HeapAlloc)-int(before.HeapAlloc)+len(body), perByte*len(body)+perElement*elements
+			t.Logf("%d elements in %d bytes take %d, counted are %d", elements, len(body), took, counted)
+			if took > counted+1<<20 { // of the schema's, which is remembered
+				t.Errorf("%d elements in %d bytes take %d, more than %d", elements, len(body), took, counted)
+			}
+			runtime.KeepAlive(f)
+			runtime.KeepAlive(written)
 		})
 	}
 }

@@ -300,11 +300,11 @@ func (b *Broker) serveDescription(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer leave()
-	if err := b.calls.enter(ctx, b.limits.Queue); err != nil {
+	if err := b.calls.enter(ctx, "", 1, b.limits.Queue); err != nil {
 		http.Error(w, errBusy.Error(), http.StatusServiceUnavailable)
 		return
 	}
-	defer b.calls.leave()
+	defer b.calls.leave("", 1)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, b.target(r.URL.Path), nil)
 	if err != nil {
 		b.refuse(w, r, "the path cannot be asked for")

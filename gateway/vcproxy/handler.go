@@ -56,13 +56,21 @@ type turn struct {
 	facts  *facts
 	rule   rule
 	began  time.Time
+
+	memory *gate  // for it, while it is under way
+	who    Client // takes it
+	taken  int64
 }
 
 // readTime bounds how long a client takes to send a call.
 const readTime = 30 * time.Second
 
-// strangerBody bounds calls without a session, in bytes: logins are short.
-const strangerBody = 64 << 10
+// What calls without a session are allowed: logins are short.
+const (
+	strangerBody   = 16 << 10 // bytes of one
+	strangerMemory = 8 << 20  // of all
+	strangerTime   = 5 * time.Second
+)
 
 // serveCall answers one SOAP call.
 func (b *Broker) serveCall(w http.ResponseWriter, r *http.Request) {
@@ -75,9 +83,21 @@ func (b *Broker) serveCall(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(t.began.Add(readTime)) // a connection without deadlines has its server's
+	patience := readTime
+	if t.s != nil {
+		t.memory, t.who = b.memory, t.s.client
+	} else {
+		patience, t.memory = strangerTime, b.strangers
+		t.who, _ = clientOf(r.Context())
+	}
+	_ = rc.SetReadDeadline(t.began.Add(patience)) // a connection without deadlines has its server's
 	_ = rc.SetWriteDeadline(t.began.Add(readTime + 2*b.limits.Queue + b.limits.Call))
-	if err := b.read(t); err != nil {
+	defer func() { t.memory.leave(t.who, t.taken) }()
+	if err := b.read(t); errors.Is(err, errBusy) {
+		b.finish(t, resultError, err.Error())
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	} else if err != nil {
 		b.finish(t, resultRefused, err.Error())
 		f := fault{name: "InvalidRequest", text: "the gateway does not accept this request: " + err.Error()}
 		f.write(w)
@@ -164,20 +184,9 @@ func (b *Broker) read(t *turn) error {
 	if len(actions) == 1 {
 		t.action = strings.Trim(actions[0], `"`)
 	}
-	places, limit := b.readers, b.limits.Body
-	if t.s == nil {
-		places, limit = b.strangers, min(limit, strangerBody)
-	}
-	if err := places.enter(r.Context(), b.limits.Queue); err != nil {
-		return err
-	}
-	defer places.leave()
-	body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
+	body, err := b.body(t)
 	if err != nil {
-		return errors.New("the request broke off")
-	}
-	if int64(len(body)) > limit {
-		return fmt.Errorf("the request has more than %d bytes", limit)
+		return err
 	}
 	c, err := parseCall(body)
 	if err != nil {
@@ -188,5 +197,47 @@ func (b *Broker) read(t *turn) error {
 	}
 	t.call, t.rule = c, decide(c.space, c.method())
 	t.facts, err = b.schema.collect(c)
+	return err
+}
+
+// body reads the text of a request and takes the memory for what it becomes.
+func (b *Broker) body(t *turn) ([]byte, error) {
+	limit := b.limits.Body
+	if t.s == nil {
+		limit = min(limit, strangerBody)
+	}
+	tooLong := fmt.Errorf("the request has more than %d bytes", limit)
+	size := t.r.ContentLength
+	if size > limit {
+		return nil, tooLong
+	} else if size < 0 {
+		size = limit
+	}
+	if err := t.hold(perByte*size, b.limits.Queue); err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(io.LimitReader(t.r.Body, limit+1))
+	if err != nil {
+		return nil, errors.New("the request broke off")
+	}
+	if int64(len(body)) > limit {
+		return nil, tooLong
+	}
+	elements, err := scan(body)
+	if err == nil && elements > maxElements {
+		err = fmt.Errorf("the request has more than %d elements", maxElements)
+	}
+	if err == nil { // who waited now would have what others wait for
+		err = t.hold(perElement*int64(elements), 0)
+	}
+	return body, err
+}
+
+// hold takes memory for a call, until it ends.
+func (t *turn) hold(n int64, patience time.Duration) error {
+	err := t.memory.enter(t.r.Context(), t.who, n, patience)
+	if err == nil {
+		t.taken += n
+	}
 	return err
 }

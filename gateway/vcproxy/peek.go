@@ -13,6 +13,9 @@ import (
 // tokens calls f for each element's start and text, with the names of the
 // elements around it, itself last, until f returns false or the bytes end.
 func tokens(answer []byte, f func(path []string, tok xml.Token) bool) {
+	if _, err := scan(answer); err != nil {
+		return // vCenter has no such elements
+	}
 	dec := xml.NewDecoder(bytes.NewReader(answer))
 	var path []string
 	for {

@@ -228,12 +228,19 @@ func (b *Broker) endAll(ctx context.Context, why string, match func(*session) bo
 	wg.Wait()
 }
 
-// admit makes a session of ours. When there are too many, the client's own
-// longest unused one gives way; other clients' do not.
+// admit makes a session of ours. When there are too many, or too many of the
+// client, its own longest unused one gives way; other clients' do not.
 func (b *Broker) admit(ctx context.Context, s *session) error {
+	all, most := b.limits.Sessions, int(share(int64(b.limits.Sessions)))
 	for {
 		b.mu.Lock()
-		if len(b.sessions) < b.limits.Sessions {
+		own := 0
+		for _, other := range b.sessions {
+			if other.client == s.client {
+				own++
+			}
+		}
+		if len(b.sessions) < all && own < most {
 			b.sessions[s.id] = s
 			b.mu.Unlock()
 			return nil
@@ -250,7 +257,7 @@ func (b *Broker) admit(ctx context.Context, s *session) error {
 		}
 		b.mu.Unlock()
 		if oldest == nil {
-			return fmt.Errorf("the gateway keeps %d sessions at most, and all are in use; log out of one", b.limits.Sessions)
+			return fmt.Errorf("the gateway keeps %d sessions at most, %d of one client, and all are in use; log out of one", all, most)
 		}
 		b.end(ctx, oldest, "another took its place")
 	}

@@ -291,11 +291,11 @@ func (b *Broker) serveTransfer(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer leave()
-	if err := b.transfers.enter(ctx, b.limits.Call); err != nil {
+	if err := b.transfers.enter(ctx, one.s.client, 1, b.limits.Call); err != nil {
 		http.Error(w, errBusy.Error(), http.StatusServiceUnavailable)
 		return
 	}
-	defer b.transfers.leave()
+	defer b.transfers.leave(one.s.client, 1)
 	rec := Record{
 		Time: time.Now(), Client: one.s.client, Session: one.s.key, Remote: remoteHost(r),
 		Method: "file " + r.Method, Object: one.host + one.target, Class: "transfer", Result: resultOK,

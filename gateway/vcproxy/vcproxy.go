@@ -54,7 +54,8 @@ type Options struct {
 	// nova, would go around it or nowhere. Refused, they go by way of vCenter.
 	HostTickets bool
 	// Authenticate judges a login with a password. Clients whose connection says
-	// who they are (WithClient) are not asked. Nil: nobody else gets in.
+	// who they are (WithClient) are not asked. Nil: nobody else gets in. Guesses do
+	// not keep the right password out: it must be too long to be guessed.
 	Authenticate func(r *http.Request, user, password string) (Client, error)
 	// Certificate is what clients over TLS see here, in DER: they may hold the
 	// address of a lease to it. Nil: they are told none.
@@ -77,11 +78,11 @@ type Broker struct {
 	// thumbprint is of the certificate, as the API has it; "": there is none.
 	thumbprint string
 
-	readers   gate // calls that are read and checked, which takes memory
-	strangers gate // the same, of clients without a session
-	calls     gate
-	waits     gate
-	transfers gate
+	memory    *gate // bytes that calls take from when they are read until they end
+	strangers *gate // the same, of calls without a session
+	calls     *gate
+	waits     *gate
+	transfers *gate
 	hosts     *hostClients
 
 	mu       sync.Mutex // guards the fields below
@@ -113,7 +114,8 @@ func New(opts Options) (*Broker, error) {
 	l := opts.Limits.withDefaults()
 	b := &Broker{
 		opts: opts, limits: l, log: log, schema: newSchema(), audit: audit, sw: sw,
-		readers: newGate(2 * l.Concurrent), strangers: newGate(l.Concurrent), calls: newGate(l.Concurrent), waits: newGate(l.Concurrent), transfers: newGate(l.Transfers),
+		memory: newGate(l.Memory), strangers: newGate(strangerMemory),
+		calls: newGate(int64(l.Concurrent)), waits: newGate(int64(l.Concurrent)), transfers: newGate(int64(l.Transfers)),
 		hosts: newHostClients(), sessions: make(map[string]*session), guesses: make(map[string]*bucket), contents: make(map[string]Ref), open: newBucket(20, 60),
 	}
 	if opts.Certificate != nil {
