@@ -16,7 +16,7 @@ var readable = []string{
 	"ManagedEntity", "Folder", "Datacenter", "ComputeResource", "ClusterComputeResource", "HostSystem", "ResourcePool", "VirtualApp",
 	"VirtualMachine", "VirtualMachineSnapshot", "Datastore", "StoragePod", "Network", "OpaqueNetwork", "DistributedVirtualPortgroup",
 	"DistributedVirtualSwitch", "VmwareDistributedVirtualSwitch", "ServiceInstance", "PropertyCollector", "PropertyFilter",
-	"Task", "TaskManager", "TaskHistoryCollector", "ViewManager", "View", "ContainerView", "InventoryView", "ListView", "ManagedObjectView",
+	"Task", "TaskManager", "ViewManager", "View", "ContainerView", "InventoryView", "ListView", "ManagedObjectView",
 	"HttpNfcLease", "HostDatastoreBrowser", "HostDatastoreSystem", "HostNetworkSystem", "HostVirtualNicManager", "EnvironmentBrowser",
 	"PerformanceManager", "CustomFieldsManager", "HostVMotionSystem",
 }
@@ -63,7 +63,7 @@ func (j judge) filter(f *facts, spec *element) (Ref, string) {
 			return object, "an object set without an object"
 		}
 		object = obj.ref()
-		mine = mine && j.own(object)
+		mine = mine && j.own(object) && len(set.all("selectSet")) == 0 // from an own task one comes to others'
 	}
 	secrets := ""
 	for _, set := range spec.all("propSet") {
@@ -72,7 +72,7 @@ func (j judge) filter(f *facts, spec *element) (Ref, string) {
 			return object, fmt.Sprintf("properties of %.64q are not read through the gateway", kind)
 		}
 		if (kind == lease || kind == "Task") && !mine {
-			return object, "it was not made by a call of this client"
+			return object, "it was not made by a call of this client, or others are found by way of it"
 		}
 		if set.value("all") == "true" && slices.Contains(secretTypes, kind) {
 			secrets = fmt.Sprintf("all properties of %s would show secrets; name those that are wanted", kind)
