@@ -26,6 +26,9 @@ type Record struct {
 	Count   int           `json:"count,omitempty"` // of calls that this entry sums up; 0: one
 }
 
+// classTransfer is the class of files in the audit.
+const classTransfer = "transfer"
+
 // Results of calls in the audit.
 const (
 	resultOK      = "ok"
@@ -40,15 +43,16 @@ const (
 	auditFiles = 8           // path, path.1 ... path.7; the oldest goes
 	sumEvery   = time.Minute // how long equal entries are counted
 	sumKeys    = 1024        // entries counted at once; more are written as they come
-	refusalMax = 120         // refusals of one client that are told apart between sums
+	apartMax   = 120         // entries of one client that are told apart between sums
 	detailMax  = 512         // bytes of a detail and of an object
 	auditMode  = os.FileMode(0o600)
 )
 
 // Audit writes records to a file that only grows, until it is full and put
-// aside; a fixed number of them is kept. Equal reads and equal refusals within
-// a minute are counted, and so is what a client is refused beyond some a minute:
-// nobody pushes out the record of what he did by asking a million times.
+// aside; a fixed number of them is kept. What changes something is written, and so are
+// logins. Of all else, of reads, refusals and failures, equal ones within a minute
+// are counted, and so is what of it a client does beyond some a minute: nobody pushes
+// out the record of what he did by asking a million times.
 type Audit struct {
 	path    string
 	tell    func(Record)
@@ -59,9 +63,8 @@ type Audit struct {
 	size int64
 	err  error // of the last write
 	sums map[sumKey]*Record
-	// refusals counts what was written of each client's refusals since the last
-	// flush.
-	refusals map[Client]int
+	// apart counts what was told apart of each client since the last flush.
+	apart map[Client]int
 }
 
 // sumKey is what makes records equal.
@@ -73,7 +76,7 @@ type sumKey struct {
 // OpenAudit opens the file. tell, which may be nil, gets each record after it is
 // written; it must not block. Close it.
 func OpenAudit(path string, tell func(Record)) (*Audit, error) {
-	a := &Audit{path: path, tell: tell, maxSize: auditBytes, sums: make(map[sumKey]*Record), refusals: make(map[Client]int)}
+	a := &Audit{path: path, tell: tell, maxSize: auditBytes, sums: make(map[sumKey]*Record), apart: make(map[Client]int)}
 	if err := a.open(); err != nil {
 		return nil, err
 	}
@@ -120,31 +123,46 @@ func (a *Audit) add(r Record) {
 	}
 }
 
+// did says whether a record is of what may have changed something, or of a session
+// that began or ended. vCenter's fault says that nothing was done.
+func (r *Record) did() bool {
+	switch {
+	case r.Result == resultRefused || r.Result == resultFault:
+		return false
+	case r.Class == classTransfer:
+		return r.Method == "file PUT" || r.Method == "file POST"
+	case r.Class == string(classLocal):
+		return r.Result == resultOK && r.Method != "SessionIsActive"
+	}
+	return r.Method == "switch" || class(r.Class).changes()
+}
+
 // sum counts a record, or says that it is to be written.
 func (a *Audit) sum(r Record) (write bool) {
-	reads := r.Class == string(classRead) || r.Class == string(classWait) || r.Class == string(classOpen)
-	if !reads && r.Result != resultRefused {
+	if r.did() {
 		return true
 	}
 	key := sumKey{r.Client, r.Method, r.Object, r.Result, r.Detail}
-	if r.Result == resultRefused && a.refusals[r.Client] >= refusalMax {
-		key.method = "various"
+	apart := r.Result != resultOK || r.Class == classTransfer
+	if apart && a.apart[r.Client] >= apartMax {
+		key.method, apart = "various", false
 	}
-	if reads && r.Result == resultOK || key.method == "various" {
+	if !apart {
 		key.object, key.detail = "", ""
 	}
 	if s, ok := a.sums[key]; ok {
 		s.Count++
 		s.Took += r.Took
+		s.Bytes += r.Bytes
 		return false
 	}
 	if len(a.sums) < sumKeys {
-		r.Time, r.Took = r.Time.Truncate(time.Second), 0
+		r.Time, r.Took, r.Bytes = r.Time.Truncate(time.Second), 0, 0
 		r.Method, r.Object, r.Detail, r.OpID = key.method, key.object, key.detail, ""
 		a.sums[key] = &r
 	}
-	if r.Result == resultRefused {
-		a.refusals[r.Client]++
+	if apart {
+		a.apart[r.Client]++
 	}
 	return true
 }
@@ -160,7 +178,7 @@ func (a *Audit) flush() {
 		}
 		delete(a.sums, key)
 	}
-	clear(a.refusals)
+	clear(a.apart)
 	a.mu.Unlock()
 	if a.tell != nil {
 		for _, r := range told {

@@ -151,6 +151,9 @@ func (b *Broker) welcome(ctx context.Context, w http.ResponseWriter, t *turn) (r
 	if err != nil {
 		return resultRefused, err
 	}
+	if err := b.paceLogin(client); err != nil {
+		return resultRefused, err
+	}
 	if t.s != nil { // vCenter would say that there is a session already
 		b.end(ctx, t.s, "the client logged in anew")
 	}
@@ -171,6 +174,24 @@ func (b *Broker) welcome(ctx context.Context, w http.ResponseWriter, t *turn) (r
 	setCookie(w, s)
 	answer(w, t.call.method(), "<returnval>"+s.record()+"</returnval>")
 	return resultOK, nil
+}
+
+// paceLogin bounds the logins of a client, each of which is one in vCenter and a line
+// of the audit.
+func (b *Broker) paceLogin(c Client) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	tokens := b.entries[c]
+	if tokens == nil { // there are as many as are let in
+		fresh := newBucket(0.5, 30)
+		tokens = &fresh
+		b.entries[c] = tokens
+	}
+	if tokens.take() > 0 {
+		tokens.giveBack()
+		return errBusy
+	}
+	return nil
 }
 
 // guessers bounds how many addresses with failed logins are remembered.

@@ -63,23 +63,74 @@ func TestAuditIsBoundedAndSumsUp(t *testing.T) {
 	}
 }
 
-func TestAuditIsNotFloodedByRefusals(t *testing.T) {
+// Whoever asks for what is not, or is refused, or reads files without end.
+func TestAuditIsNotFlooded(t *testing.T) {
+	for name, one := range map[string]Record{
+		"refusals":        {Method: "HTTP GET", Result: resultRefused, Detail: "no"},
+		"missing files":   {Client: "du", Method: "file HEAD", Class: classTransfer, Result: resultFault, Detail: "the far side answers 404"},
+		"files":           {Client: "du", Method: "file GET", Class: classTransfer, Result: resultOK, Bytes: 1},
+		"broken files":    {Client: "du", Method: "file GET", Class: classTransfer, Result: resultError, Detail: "broken"},
+		"refused uploads": {Client: "du", Method: "file PUT", Class: classTransfer, Result: resultFault, Detail: "the far side answers 403"},
+		"faults of reads": {Client: "du", Method: "RetrievePropertiesEx", Class: string(classRead), Result: resultFault},
+		"faulty changes":  {Client: "du", Method: "PowerOnVM_Task", Class: string(classWrite), Result: resultFault},
+		"busy":            {Method: "unreadable", Result: resultError, Detail: "the gateway has too many calls"},
+		"own session":     {Client: "du", Method: "SessionIsActive", Class: string(classLocal), Result: resultOK},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var told []Record
+			a, err := OpenAudit(filepath.Join(t.TempDir(), "audit.log"), func(r Record) { told = append(told, r) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range 10_000 {
+				one.Object = fmt.Sprint("/", i)
+				a.add(one)
+			}
+			if len(told) > apartMax+1 {
+				t.Errorf("%d were written one by one", len(told))
+			}
+			if err := a.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if len(told) > apartMax+2 {
+				t.Errorf("%d records were written in all", len(told))
+			}
+			count, bytes := 0, int64(0)
+			for _, r := range told {
+				count, bytes = count+max(r.Count, 1), bytes+r.Bytes
+			}
+			if count != 10_000 || bytes != 10_000*one.Bytes {
+				t.Errorf("the records are of %d calls and %d bytes", count, bytes)
+			}
+		})
+	}
+}
+
+func TestWhatMayHaveBeenDoneIsWritten(t *testing.T) {
 	told := 0
 	a, err := OpenAudit(filepath.Join(t.TempDir(), "audit.log"), func(Record) { told++ })
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range 10_000 {
-		a.add(Record{Method: "HTTP GET", Object: fmt.Sprint("/", i), Result: resultRefused, Detail: "no"})
+	defer func() { _ = a.Close() }()
+	all := []Record{
+		{Method: "PowerOnVM_Task", Class: string(classWrite), Result: resultOK},
+		{Method: "PowerOnVM_Task", Class: string(classWrite), Result: resultError},
+		{Method: "PowerOnVM_Task", Class: string(classWrite), Result: resultCut},
+		{Method: "HttpNfcLeaseAbort", Class: string(classOwn), Result: resultOK},
+		{Method: "file PUT", Class: classTransfer, Result: resultOK},
+		{Method: "file POST", Class: classTransfer, Result: resultError},
+		{Method: "Login", Class: string(classLocal), Result: resultOK},
+		{Method: "Logout", Class: string(classLocal), Result: resultOK},
+		{Method: "switch", Object: "off", Result: resultOK},
 	}
-	if told > refusalMax+1 {
-		t.Errorf("%d refusals were written one by one", told)
+	for range 2 {
+		for _, r := range all {
+			a.add(r)
+		}
 	}
-	if err := a.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if told > refusalMax+2 {
-		t.Errorf("%d records were written in all", told)
+	if told != 2*len(all) {
+		t.Errorf("%d records were told, want %d", told, 2*len(all))
 	}
 }
 

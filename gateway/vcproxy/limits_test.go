@@ -101,6 +101,45 @@ func TestOneClientDoesNotTakeAllPlaces(t *testing.T) {
 	}
 }
 
+// Each is a login in vCenter.
+func TestLoginsArePaced(t *testing.T) {
+	s := newStand(t, nil)
+	var err error
+	n := 0
+	for ; n < 40 && err == nil; n++ {
+		var vc *vim25.Client
+		if vc, err = s.connect(t); err != nil {
+			t.Fatal(err)
+		}
+		err = vsession.NewManager(vc).Login(t.Context(), url.UserPassword(localUser, localSecret))
+	}
+	if err == nil || !strings.Contains(err.Error(), "503") || s.logins > 35 {
+		t.Errorf("the login %d of one client is answered with %v", n, err)
+	}
+}
+
+func TestFilesArePaced(t *testing.T) {
+	s := newStand(t, func(_ *stand, o *vcproxy.Options) { o.Limits.Reads, o.Limits.Queue = 1, 50*time.Millisecond })
+	session := cookie(t, s.client(t))
+	var last int
+	for range 4 {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodHead, s.server.URL+"/folder/none?dcPath=DC0&dsName=LocalDS_0", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Cookie", "vmware_soap_session="+session)
+		resp, err := s.server.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		last = resp.StatusCode
+	}
+	if last != http.StatusServiceUnavailable {
+		t.Errorf("the fourth file in a second, of one, is answered with %d", last)
+	}
+}
+
 func TestLargeCallsAreRefused(t *testing.T) {
 	s := newStand(t, nil)
 	vc := s.client(t)

@@ -291,6 +291,14 @@ func (b *Broker) serveTransfer(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer leave()
+	kind := classRead
+	if changes {
+		kind = classFiles
+	}
+	if err := one.s.pace(ctx, kind, b.limits.Queue); err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
 	if err := b.transfers.enter(ctx, one.s.client, 1, b.limits.Call); err != nil {
 		http.Error(w, errBusy.Error(), http.StatusServiceUnavailable)
 		return
@@ -298,11 +306,14 @@ func (b *Broker) serveTransfer(w http.ResponseWriter, r *http.Request) {
 	defer b.transfers.leave(one.s.client, 1)
 	rec := Record{
 		Time: time.Now(), Client: one.s.client, Session: one.s.key, Remote: remoteHost(r),
-		Method: "file " + r.Method, Object: one.host + one.target, Class: "transfer", Result: resultOK,
+		Method: "file " + r.Method, Object: one.host + one.target, Class: classTransfer, Result: resultOK,
 	}
 	rec.Bytes, err = b.transfer(ctx, w, r, one, ticket)
 	if err != nil {
 		rec.Result, rec.Detail = outcome(ctx, err), err.Error()
+		if errors.Is(err, errFar) {
+			rec.Result = resultFault
+		}
 	}
 	rec.Took = time.Since(rec.Time)
 	b.audit.add(rec)
@@ -407,7 +418,7 @@ func (b *Broker) transfer(ctx context.Context, w http.ResponseWriter, r *http.Re
 	w.WriteHeader(resp.StatusCode)
 	n, err := io.Copy(w, &paced{r: resp.Body, stall: stall})
 	if err == nil && resp.StatusCode >= http.StatusMultipleChoices {
-		err = fmt.Errorf("the far side answers %d", resp.StatusCode)
+		err = fmt.Errorf("%w answers %d", errFar, resp.StatusCode)
 	}
 	return body.n.Load() + n, err
 }
@@ -447,6 +458,9 @@ func (b *Broker) authorize(ctx context.Context, req *http.Request, one grant, ti
 	}
 	return err
 }
+
+// errFar is for what the other end does not do.
+var errFar = errors.New("the far side")
 
 var errStalled = errors.New("the transfer stood still for a minute")
 

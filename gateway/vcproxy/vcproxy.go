@@ -90,6 +90,7 @@ type Broker struct {
 	grants   grants
 	contents map[string]Ref     // vCenter's objects that serve all others, once known
 	guesses  map[string]*bucket // failed logins by address
+	entries  map[Client]*bucket // logins
 	open     bucket             // calls without a session
 }
 
@@ -116,7 +117,7 @@ func New(opts Options) (*Broker, error) {
 		opts: opts, limits: l, log: log, schema: newSchema(), audit: audit, sw: sw,
 		memory: newGate(l.Memory), strangers: newGate(strangerMemory),
 		calls: newGate(int64(l.Concurrent)), waits: newGate(int64(l.Concurrent)), transfers: newGate(int64(l.Transfers)),
-		hosts: newHostClients(), sessions: make(map[string]*session), guesses: make(map[string]*bucket), contents: make(map[string]Ref), open: newBucket(20, 60),
+		hosts: newHostClients(), sessions: make(map[string]*session), guesses: make(map[string]*bucket), entries: make(map[Client]*bucket), contents: make(map[string]Ref), open: newBucket(20, 60),
 	}
 	if opts.Certificate != nil {
 		sum := sha1.Sum(opts.Certificate)
