@@ -3,9 +3,11 @@ package settings
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -197,6 +199,70 @@ func TestStoreSaysWhatIsWrong(t *testing.T) {
 		if _, err := store.Load(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", content, err, want)
 		}
+	}
+}
+
+// The daemon's user might write the file, and root puts it into files of the system.
+func TestTheStateIsBelievedNoMoreThanWhatIsTyped(t *testing.T) {
+	for name, test := range map[string]struct{ content, want string }{
+		"a line's end in a time server": {`{"settings":{"ntp":["a\n[DHCP]\nx=y"]}}`, KeyNTP},
+		"two servers in one":            {`{"settings":{"ntp":["a b"]}}`, "not as they are written"},
+		"no proxy":                      {`{"settings":{"proxy":"ftp://x"}}`, KeyProxy},
+		"a host name with a path":       {`{"settings":{"hostname":"a/b"}}`, KeyHostname},
+		"an address of loopback":        {`{"settings":{"address":"127.0.0.1/8"}}`, KeyIP},
+		"what a rollback puts back":     {`{"pending":{"before":{"du":"http://x"}}}`, KeyDU},
+		"what was to be":                {`{"pending":{"after":{"hostname":"x y"}}}`, KeyHostname},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := Store{t.TempDir()}
+			if err := os.WriteFile(store.file(), []byte(test.content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if st, err := store.Load(); err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "remove the file") || !st.Settings.Equal(&Settings{}) {
+				t.Errorf("%+v, %v; want %q", st.Settings, err, test.want)
+			}
+		})
+	}
+}
+
+func TestTheStateIsNotReachedByLinks(t *testing.T) {
+	elsewhere := t.TempDir()
+	store := Store{filepath.Join(t.TempDir(), "state")}
+	if err := os.Mkdir(store.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"lock", "appliance.json"} {
+		if err := os.Symlink(filepath.Join(elsewhere, name), filepath.Join(store.Dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(elsewhere, "appliance.json"), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Lock(); !errors.Is(err, syscall.ELOOP) {
+		t.Errorf("Lock: %v", err)
+	}
+	if _, err := store.Load(); !errors.Is(err, syscall.ELOOP) {
+		t.Errorf("Load: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(elsewhere, "lock")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a lock was made elsewhere: %v", err)
+	}
+	linked := Store{filepath.Join(t.TempDir(), "state")}
+	if err := os.Symlink(elsewhere, linked.Dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := linked.Save(State{}); err == nil || !strings.Contains(err.Error(), "is no directory") {
+		t.Errorf("Save: %v", err)
+	}
+	if err := syscall.Mkfifo(filepath.Join(elsewhere, "pipe"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(elsewhere, "pipe"), filepath.Join(store.Dir, "appliance.json")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Load(); err == nil || !strings.Contains(err.Error(), "is no file") {
+		t.Errorf("Load of a pipe: %v", err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -22,6 +23,7 @@ const (
 	stateVersion = 1
 	maxChanges   = 20 // kept
 	lockEvery    = 50 * time.Millisecond
+	maxState     = 1 << 20
 )
 
 // State is what the appliance knows about itself between boots.
@@ -79,7 +81,9 @@ func Hash(value string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Store keeps the state in a directory, in a file that only root reads.
+// Store keeps the state in a directory, in a file that only root reads. What it
+// reads it believes as little as what is typed: the directory is below the daemon's,
+// and root writes the settings into files of the system.
 type Store struct{ Dir string }
 
 func (s Store) file() string { return filepath.Join(s.Dir, "appliance.json") }
@@ -87,7 +91,7 @@ func (s Store) file() string { return filepath.Join(s.Dir, "appliance.json") }
 // Load reads the state; before the first Save it is empty.
 func (s Store) Load() (State, error) {
 	st := State{Version: stateVersion}
-	b, err := os.ReadFile(s.file())
+	b, err := s.read()
 	if errors.Is(err, fs.ErrNotExist) {
 		return st, nil
 	}
@@ -100,8 +104,52 @@ func (s Store) Load() (State, error) {
 	if st.Version > stateVersion {
 		return st, fmt.Errorf("%s has the version %d, which is newer than this program's %d", s.file(), st.Version, stateVersion)
 	}
+	all := []*Settings{&st.Settings}
+	if st.Pending != nil {
+		all = append(all, &st.Pending.Before, &st.Pending.After)
+	}
+	for _, one := range all {
+		if err := one.typed(); err != nil {
+			return State{Version: stateVersion}, fmt.Errorf("%s: %w; remove the file to begin anew", s.file(), err)
+		}
+	}
 	st.Version = stateVersion
 	return st, nil
+}
+
+// read reads the file, if it is one.
+func (s Store) read() ([]byte, error) {
+	f, err := os.OpenFile(s.file(), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	if info, err := f.Stat(); err != nil {
+		return nil, err
+	} else if !info.Mode().IsRegular() || info.Size() > maxState {
+		return nil, fmt.Errorf("%s is no file, or too long; remove it to begin anew", s.file())
+	}
+	return io.ReadAll(io.LimitReader(f, maxState))
+}
+
+// typed is an error unless the settings are what somebody could have typed.
+func (s *Settings) typed() error {
+	var again Settings
+	for _, k := range Keys() {
+		v := k.get(s)
+		p := printable(v)
+		if p == nil {
+			p = k.set(&again, v)
+		}
+		if p != nil {
+			p.Key, p.Value, p.Secret = k.Name, v, p.Secret || k.Secret
+			return p
+		}
+	}
+	if !again.Equal(s) || !slices.Equal(again.NTP, s.NTP) {
+		return errors.New("the settings are not as they are written")
+	}
+	return nil
 }
 
 // Save writes the state; if it is what the file has, nothing is written.
@@ -111,14 +159,29 @@ func (s Store) Save(st State) error {
 		return err
 	}
 	b = append(b, '\n')
-	if old, err := os.ReadFile(s.file()); err == nil && bytes.Equal(old, b) {
+	if old, err := s.read(); err == nil && bytes.Equal(old, b) {
 		return nil
 	}
-	if err := os.MkdirAll(s.Dir, 0o750); err != nil {
-		return fmt.Errorf("make the state directory: %w", err)
+	if err := s.makeDir(); err != nil {
+		return err
 	}
 	if err := atomicfile.Write(s.file(), b, 0o600); err != nil {
 		return fmt.Errorf("write the appliance's state: %w", err)
+	}
+	return nil
+}
+
+// makeDir makes the directory, or finds one of ours that nobody else writes.
+func (s Store) makeDir() error {
+	if err := os.MkdirAll(s.Dir, 0o750); err != nil {
+		return fmt.Errorf("make the state directory: %w", err)
+	}
+	info, err := os.Lstat(s.Dir)
+	if err != nil {
+		return fmt.Errorf("look at the state directory: %w", err)
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); !info.IsDir() || !ok || int(st.Uid) != os.Geteuid() || info.Mode().Perm()&0o022 != 0 {
+		return fmt.Errorf("%s is no directory, or others may write there: remove it", s.Dir)
 	}
 	return nil
 }
@@ -129,10 +192,10 @@ var ErrBusy = errors.New("another process changes the settings now; wait until i
 // Lock keeps other processes from changing settings until release is called or
 // this process ends, however it ends. It does not wait: the error is ErrBusy.
 func (s Store) Lock() (release func(), err error) {
-	if err := os.MkdirAll(s.Dir, 0o750); err != nil {
-		return nil, fmt.Errorf("make the state directory: %w", err)
+	if err := s.makeDir(); err != nil {
+		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(s.Dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(filepath.Join(s.Dir, "lock"), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock the appliance's state: %w", err)
 	}
