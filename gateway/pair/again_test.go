@@ -172,8 +172,8 @@ func TestAKeptAccountGoesNowhereElse(t *testing.T) {
 	s.refuses(t, r, "the account for control was set for https://"+v.host)
 	r.ControlUser, r.ControlPassword = "act@vsphere.local", "secret-2"
 	s.refuses(t, r, "is paired with the vCenter instance uuid-1")
-	if got := other.took(); !slices.Equal(got, []string{"look@vsphere.local"}) {
-		t.Errorf("another vCenter was told %q, want the first account alone, before the instance was known", got)
+	if got := other.took(); len(got) > 0 {
+		t.Errorf("another vCenter was told %q, though it said which it is", got)
 	}
 }
 

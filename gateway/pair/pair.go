@@ -6,8 +6,10 @@
 //
 // A name stays bound to the vCenter that was first paired under it, by the UUID
 // of its instance: whoever answers at the address with a new certificate that
-// somebody accepted is still refused if it is another one. A refused account is
-// not tried a second time, lest a directory lock it.
+// somebody accepted is refused if it says to be another one, before it is told an
+// account. That keeps people from mistakes; anybody can ask a vCenter for its UUID and
+// say the same, so that the certificate alone is a proof. A refused account is not
+// tried a second time, lest a directory lock it.
 package pair
 
 import (
@@ -152,13 +154,16 @@ func (d *Daemon) pair(ctx context.Context, r pairing.Request) (pairing.Result, e
 }
 
 // meet visits the vCenter and returns what is to be kept of it under which name.
-// The account for control goes only to who has proved, with the first, to be the
-// vCenter of the name.
+// An account goes only to who says to be the vCenter of the name.
 func (d *Daemon) meet(ctx context.Context, b *book, r pairing.Request) (plan, error) {
 	for {
 		p, err := d.plan(b, r)
 		if err != nil {
 			return p, err
+		}
+		p.known = func(instance string) error {
+			_, err := b.nameOf(r.Name, p.want.URL, instance)
+			return err
 		}
 		if err := d.looks(ctx, &p); err != nil {
 			return p, err

@@ -308,6 +308,9 @@ func TestANameStaysBoundToOneInstance(t *testing.T) {
 	}
 	stranger := s.request(t, other, "vcenter")
 	s.refuses(t, stranger, "is paired with the vCenter instance uuid-1")
+	if got := other.took(); len(got) > 0 {
+		t.Errorf("a stranger was told %q", got)
+	}
 	s.refuses(t, s.request(t, v, "west"), "is paired already, as vcenter")
 	if res := s.pair(t, s.request(t, other, "")); res.As != "vcenter-2" {
 		t.Errorf("a second one is kept as %q", res.As)

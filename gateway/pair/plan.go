@@ -23,7 +23,9 @@ type plan struct {
 	look, act  session.Account // act without a user: the first acts, or nobody
 	// keptLook and keptAct say that an account is the one that was set before.
 	keptLook, keptAct bool
-	seen              visit
+	// known says what is wrong with an instance of vCenter, by what is known already.
+	known func(instance string) error
+	seen  visit
 }
 
 // apart says whether another account acts than looks.

@@ -36,7 +36,7 @@ func (d *Daemon) looks(ctx context.Context, p *plan) (err error) {
 	if p.want.Control && !p.apart() {
 		needs = append(needs, privilege.Control()...)
 	}
-	if p.seen, err = d.login(ctx, p.look, p.want, needs); err != nil && p.keptLook {
+	if p.seen, err = d.login(ctx, p, p.look, needs); err != nil && p.keptLook {
 		err = fmt.Errorf("the account that was set before: %w", err)
 	}
 	return err
@@ -47,25 +47,39 @@ func (d *Daemon) acts(ctx context.Context, p *plan) error {
 	if !p.apart() {
 		return nil
 	}
-	seen, err := d.login(ctx, p.act, p.want, slices.Concat(privilege.Discovery(), privilege.Control()))
+	p.known = func(instance string) error {
+		if instance == p.seen.instance {
+			return nil
+		}
+		return httpapi.Errorf(http.StatusConflict, "two vCenters answer at %s in turn, %s and %s: give the address of one", p.want.URL, p.seen.instance, instance)
+	}
+	seen, err := d.login(ctx, p, p.act, slices.Concat(privilege.Discovery(), privilege.Control()))
 	switch {
 	case err != nil && p.keptAct:
 		return fmt.Errorf("the account for control that was set before: %w; or give another for control", err)
 	case err != nil:
 		return fmt.Errorf("the account for control: %w", err)
-	case seen.instance != p.seen.instance:
-		return httpapi.Errorf(http.StatusConflict, "two vCenters answer at %s in turn, %s and %s: give the address of one", p.want.URL, p.seen.instance, seen.instance)
 	}
 	p.seen.missing = append(p.seen.missing, seen.missing...)
 	return nil
 }
 
+// meet refuses who is no vCenter, or another one than is known, before it is told
+// an account.
+func (p *plan) meet(about types.AboutInfo) error {
+	if about.ApiType != "VirtualCenter" || about.InstanceUuid == "" {
+		return httpapi.Errorf(http.StatusBadRequest, "%s is no vCenter but %s: pair the vCenter that manages it", p.want.URL, about.FullName)
+	}
+	return p.known(about.InstanceUuid)
+}
+
 // login logs in once, looks and logs out.
-func (d *Daemon) login(ctx context.Context, a session.Account, v VCenter, needs []privilege.Need) (visit, error) {
+func (d *Daemon) login(ctx context.Context, p *plan, a session.Account, needs []privilege.Need) (visit, error) {
+	v := p.want
 	if err := d.refused.check(v.URL, a, time.Now()); err != nil {
 		return visit{}, &httpapi.Error{Status: http.StatusForbidden, Message: err.Error()}
 	}
-	o := session.Options{URL: v.URL, Pin: v.Thumbprint, Log: d.log, Account: func() (session.Account, error) { return a, nil }}
+	o := session.Options{URL: v.URL, Pin: v.Thumbprint, Log: d.log, Account: func() (session.Account, error) { return a, nil }, Meet: p.meet}
 	if v.CAFile != "" {
 		var err error
 		if o.CA, err = os.ReadFile(v.CAFile); err != nil {
@@ -84,10 +98,6 @@ func (d *Daemon) login(ctx context.Context, a session.Account, v VCenter, needs 
 	if err != nil {
 		return visit{}, plain(err, v.URL, a)
 	}
-	about := l.Client.ServiceContent.About
-	if about.ApiType != "VirtualCenter" || about.InstanceUuid == "" {
-		return visit{}, httpapi.Errorf(http.StatusBadRequest, "%s is no vCenter but %s: pair the vCenter that manages it", v.URL, about.FullName)
-	}
 	on, err := privilege.Find(ctx, l.Client, v.Clusters)
 	if err != nil {
 		return visit{}, plain(err, v.URL, a)
@@ -99,6 +109,7 @@ func (d *Daemon) login(ctx context.Context, a session.Account, v VCenter, needs 
 	if len(on) == 1 && slices.ContainsFunc(missing, func(m privilege.Missing) bool { return m.Privilege == "System.Read" }) {
 		return visit{}, seesNothing(a)
 	}
+	about := l.Client.ServiceContent.About
 	return visit{product: about.Name + " " + about.Version, instance: about.InstanceUuid, missing: missing}, nil
 }
 
@@ -108,6 +119,9 @@ func seesNothing(a session.Account) error {
 
 // plain lets the person who pairs read in words of people what happened on the way.
 func plain(err error, url string, a session.Account) error {
+	if told, ok := errors.AsType[*httpapi.Error](err); ok {
+		return told
+	}
 	if c, ok := errors.AsType[*session.CertificateError](err); ok {
 		return httpapi.Errorf(http.StatusConflict, "%v, by --thumbprint %s; no account was sent", c, c.Shown)
 	}

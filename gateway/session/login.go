@@ -50,6 +50,11 @@ func (s *Session) open(ctx context.Context, a Account, agent string) (*Login, er
 	if c.ServiceContent.SessionManager == nil {
 		return nil, errors.New("the server has no session manager: is it a vCenter?")
 	}
+	if s.opts.Meet != nil {
+		if err := s.opts.Meet(c.ServiceContent.About); err != nil {
+			return nil, err
+		}
+	}
 	l := &Login{Client: c, as: a.User, s: s, since: s.now()}
 	res, err := methods.Login(ctx, c, &types.Login{This: *c.ServiceContent.SessionManager, UserName: a.User, Password: a.Password})
 	if _, refused := fault(err).(types.InvalidLogin); refused {

@@ -79,6 +79,10 @@ type Options struct {
 	// Account returns what to log in with. It is asked at each login, so that
 	// a rotation needs no restart.
 	Account func() (Account, error)
+	// Meet looks at what the server says it is, before the account is sent to it; an
+	// error ends the login. Nil: nobody looks. What it says is no proof of who it is:
+	// the certificate is.
+	Meet func(types.AboutInfo) error
 	// Refused is a file that keeps for the next start which account vCenter did
 	// not take, and when, lest restarts lock it. Empty: none.
 	Refused string
