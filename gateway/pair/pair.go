@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -48,7 +49,10 @@ type Options struct {
 	// "open", "read-only" or "off", and why its broker does not listen though it
 	// should; nil: nobody knows.
 	Broker func(name string) (mode string, problem error)
-	Log    *slog.Logger // nil discards
+	// Distant is an error for the addresses that are not looked at for a deployment
+	// unit; nil: those of this machine and of its link.
+	Distant func(netip.Addr) error
+	Log     *slog.Logger // nil discards
 }
 
 // Daemon pairs. It implements [pairing.Pairer]. Make it with New.
@@ -71,6 +75,9 @@ func New(o Options) *Daemon {
 	if o.Reload == nil {
 		o.Reload = func() error { return nil }
 	}
+	if o.Distant == nil {
+		o.Distant = distant
+	}
 	if o.Broker == nil {
 		o.Broker = func(string) (string, error) { return "", nil }
 	}
@@ -83,13 +90,17 @@ func ControlAccount(name string) string { return name + "/control" }
 
 // Look fetches the certificate of who answers at the address.
 func (d *Daemon) Look(ctx context.Context, address string) (pairing.Certificate, error) {
+	return d.look(ctx, address, nil)
+}
+
+func (d *Daemon) look(ctx context.Context, address string, may func(netip.Addr) error) (pairing.Certificate, error) {
 	host, err := checkAddress(address)
 	if err != nil {
 		return pairing.Certificate{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookLimit)
 	defer cancel()
-	certs, err := session.Probe(ctx, host)
+	certs, err := session.ProbeAllowed(ctx, host, may)
 	if err != nil {
 		return pairing.Certificate{}, &httpapi.Error{Status: http.StatusBadGateway, Message: err.Error()}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -117,7 +118,7 @@ func gateway(t *testing.T, change func(*pair.Options)) *site {
 	if s.vault, err = vault.Open(vault.Options{Dir: filepath.Join(s.dir, "vault"), MachineID: id, ProductUUID: filepath.Join(s.dir, "none")}); err != nil {
 		t.Fatal(err)
 	}
-	s.options = pair.Options{StateDir: s.dir, Vault: s.vault, Reload: func() error { s.reloads++; return nil }}
+	s.options = pair.Options{StateDir: s.dir, Vault: s.vault, Reload: func() error { s.reloads++; return nil }, Distant: func(netip.Addr) error { return nil }} // vcsim is on this machine
 	if change != nil {
 		change(&s.options)
 	}

@@ -6,9 +6,11 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -37,7 +39,7 @@ type remote struct {
 	until time.Time
 	tries int // that are left
 	looks int
-	seen  map[[sha256.Size]byte]bool // messages that came, for each counts once; at most maxTries
+	seen  map[[sha256.Size]byte]bool // messages that came, for each counts once; at most maxTries and maxLooks
 }
 
 // errNoOffer is what the deployment unit reads while nobody allows it to pair.
@@ -84,35 +86,37 @@ func (r *remote) end(o *pairingcode.Offer) {
 	}
 }
 
-// open reads a sealed request. Each message and each attempt counts once.
-func (r *remote) open(sealed []byte) (*pairingcode.Offer, wire.PairingRequest, error) {
-	var req wire.PairingRequest
+// open reads a sealed message into out. Each counts once: one that asks for a look
+// as such, and all others, whatever they ask for, as an attempt to pair.
+func (r *remote) open(sealed []byte, look bool, out any) (*pairingcode.Offer, error) {
 	o, _, err := r.current(func() error {
 		digest := sha256.Sum256(sealed)
-		if r.seen[digest] {
+		switch {
+		case r.seen[digest]:
 			return httpapi.Errorf(http.StatusConflict, "this very message came before, and is not taken twice")
-		}
-		if r.tries == 0 {
+		case r.tries == 0:
 			r.offer = nil
 			return errNoOffer
+		case look && r.looks == 0:
+			return httpapi.Errorf(http.StatusForbidden, "%d addresses were looked at with this pairing code: make another one", maxLooks)
 		}
 		r.tries--
 		r.seen[digest] = true
+		plain, err := r.offer.Open(sealed)
+		if err != nil {
+			return httpapi.Errorf(http.StatusForbidden, "%v; type the one that it showed last", err)
+		}
+		in := json.NewDecoder(bytes.NewReader(plain))
+		in.DisallowUnknownFields()
+		if err := in.Decode(out); err != nil {
+			return httpapi.Errorf(http.StatusBadRequest, "the sealed request is not the JSON that is wanted")
+		}
+		if look {
+			r.tries, r.looks = r.tries+1, r.looks-1
+		}
 		return nil
 	})
-	if err != nil {
-		return nil, req, err
-	}
-	plain, err := o.Open(sealed)
-	if err != nil {
-		return nil, req, httpapi.Errorf(http.StatusForbidden, "%v; type the one that it showed last", err)
-	}
-	in := json.NewDecoder(bytes.NewReader(plain))
-	in.DisallowUnknownFields()
-	if err := in.Decode(&req); err != nil {
-		return nil, req, httpapi.Errorf(http.StatusBadRequest, "the sealed request is not the JSON that is wanted")
-	}
-	return o, req, nil
+	return o, err
 }
 
 // Handler answers the deployment unit on the service [wire.ServicePairing].
@@ -146,17 +150,22 @@ func (d *Daemon) serveRemoteLook(w http.ResponseWriter, r *http.Request) error {
 	if err := readMessage(r, &req); err != nil {
 		return err
 	}
-	if _, _, err := d.remote.current(func() error {
-		if d.remote.looks == 0 {
-			return httpapi.Errorf(http.StatusForbidden, "%d addresses were looked at with this pairing code: make another one", maxLooks)
+	if len(req.Sealed) == 0 {
+		if _, _, err := d.remote.current(nil); err != nil {
+			return err
 		}
-		d.remote.looks--
-		return nil
-	}); err != nil {
+		return httpapi.Errorf(http.StatusForbidden, "the address is not sealed with the pairing code, as an older pf9ctl leaves it: update pf9ctl, or give it the vCenter's --thumbprint")
+	}
+	var in wire.PairingAddress
+	if _, err := d.remote.open(req.Sealed, true, &in); err != nil {
+		d.log.Warn("a look by way of the deployment unit was refused", "err", err)
 		return err
 	}
-	d.log.Info("a certificate is looked at for the deployment unit", "address", shown(req.Address))
-	c, err := d.Look(r.Context(), req.Address)
+	if in.Look != req.Address { // the deployment unit's audit has it
+		return httpapi.Errorf(http.StatusBadRequest, "the address %.80q is not the one that is sealed", req.Address)
+	}
+	d.log.Info("a certificate is looked at for the deployment unit", "address", shown(in.Look))
+	c, err := d.look(r.Context(), in.Look, d.o.Distant)
 	if err != nil {
 		return told(err)
 	}
@@ -168,7 +177,8 @@ func (d *Daemon) serveRemotePair(w http.ResponseWriter, r *http.Request) error {
 	if err := readMessage(r, &req); err != nil {
 		return err
 	}
-	o, want, err := d.remote.open(req.Sealed)
+	var want wire.PairingRequest
+	o, err := d.remote.open(req.Sealed, false, &want)
 	if err != nil {
 		d.log.Warn("a pairing by way of the deployment unit was refused", "err", err)
 		return err
@@ -182,6 +192,14 @@ func (d *Daemon) serveRemotePair(w http.ResponseWriter, r *http.Request) error {
 	d.remote.end(o)
 	res.Now.User, res.Now.ControlUser = "", "" // whoever sealed them knows them
 	return httpapi.WriteJSON(w, http.StatusOK, res)
+}
+
+// distant refuses the addresses of this machine, and those that its link gives out.
+func distant(a netip.Addr) error {
+	if a = a.Unmap(); a.IsLoopback() || a.IsUnspecified() || a.IsLinkLocalUnicast() || a.IsMulticast() {
+		return fmt.Errorf("%s is this machine's own, or its link's, where nobody else looks: pair on the gateway, by pf9-gateway pair", a)
+	}
+	return nil
 }
 
 // readMessage reads what the deployment unit sends, as tolerant as all messages.

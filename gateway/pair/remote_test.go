@@ -3,6 +3,7 @@ package pair_test
 import (
 	"bytes"
 	"encoding/json"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -38,7 +39,7 @@ func (s *site) ask(t *testing.T, method, path string, in, out any) (status int, 
 }
 
 // seal is what somebody with the code does at the other end.
-func (s *site) seal(t *testing.T, code string, r wire.PairingRequest) wire.SealedPairing {
+func (s *site) seal(t *testing.T, code string, message any) wire.SealedPairing {
 	t.Helper()
 	c, err := pairingcode.Parse(code)
 	if err != nil {
@@ -48,7 +49,7 @@ func (s *site) seal(t *testing.T, code string, r wire.PairingRequest) wire.Seale
 	if status, message := s.ask(t, "GET", "/v1/key", nil, &key); status != http.StatusOK {
 		t.Fatalf("key: status %d, %s", status, message)
 	}
-	b, err := json.Marshal(r)
+	b, err := json.Marshal(message)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,6 +58,12 @@ func (s *site) seal(t *testing.T, code string, r wire.PairingRequest) wire.Seale
 		t.Fatal(err)
 	}
 	return wire.SealedPairing{Sealed: sealed}
+}
+
+// looking is what somebody with the code asks for a certificate with.
+func (s *site) looking(t *testing.T, code, address string) wire.PairingLook {
+	t.Helper()
+	return wire.PairingLook{Address: address, Sealed: s.seal(t, code, wire.PairingAddress{Look: address}).Sealed}
 }
 
 func (s *site) offer(t *testing.T) string {
@@ -72,7 +79,7 @@ func TestPairingByWayOfTheDeploymentUnit(t *testing.T) {
 	v, s := start(t, "uuid-1", nil), gateway(t, nil)
 	code := s.offer(t)
 	var cert wire.PairingCertificate
-	if status, message := s.ask(t, "POST", "/v1/look", wire.PairingLook{Address: v.host}, &cert); status != http.StatusOK || cert != must(s.Look(t.Context(), v.host)) {
+	if status, message := s.ask(t, "POST", "/v1/look", s.looking(t, code, v.host), &cert); status != http.StatusOK || cert != must(s.Look(t.Context(), v.host)) {
 		t.Fatalf("look: status %d, %s, %+v", status, message, cert)
 	}
 	typo := s.request(t, v, "east")
@@ -190,13 +197,69 @@ func TestACodeIsGoodForAQuarterOfAnHour(t *testing.T) {
 
 func TestAddressesLookedAtAreCounted(t *testing.T) {
 	s := gateway(t, nil)
-	s.offer(t)
+	code := s.offer(t)
 	for range 20 {
-		if status, message := s.ask(t, "POST", "/v1/look", wire.PairingLook{Address: "127.0.0.1:1"}, nil); status != http.StatusBadGateway {
+		if status, message := s.ask(t, "POST", "/v1/look", s.looking(t, code, "127.0.0.1:1"), nil); status != http.StatusBadGateway {
 			t.Fatalf("status %d, %s", status, message)
 		}
 	}
-	if status, message := s.ask(t, "POST", "/v1/look", wire.PairingLook{Address: "127.0.0.1:1"}, nil); status != http.StatusForbidden || !strings.Contains(message, "20 addresses") {
+	if status, message := s.ask(t, "POST", "/v1/look", s.looking(t, code, "127.0.0.1:1"), nil); status != http.StatusForbidden || !strings.Contains(message, "20 addresses") {
 		t.Errorf("status %d, %s", status, message)
+	}
+}
+
+// A deployment unit that looks around has no code, and what it saw is of no use.
+func TestNobodyLooksWithoutTheCode(t *testing.T) {
+	v, s := start(t, "uuid-1", nil), gateway(t, nil)
+	code := s.offer(t)
+	right := s.looking(t, code, v.host)
+	another := right
+	another.Address = "127.0.0.1:1"
+	wrong := code[:len(code)-1] + "A"
+	if wrong == code {
+		wrong = code[:len(code)-1] + "B"
+	}
+	for _, test := range []struct {
+		look   wire.PairingLook
+		status int
+		want   string
+	}{
+		{wire.PairingLook{Address: v.host}, http.StatusForbidden, "not sealed with the pairing code"},
+		{wire.PairingLook{Address: v.host, Sealed: []byte("x")}, http.StatusForbidden, "not sealed with"},
+		{s.looking(t, wrong, v.host), http.StatusForbidden, "not sealed with"},
+		{wire.PairingLook{Address: v.host, Sealed: s.seal(t, code, s.request(t, v, "east")).Sealed}, http.StatusBadRequest, "not the JSON"},
+		{another, http.StatusBadRequest, "is not the one that is sealed"},
+		{right, http.StatusConflict, "came before"},
+	} {
+		if status, message := s.ask(t, "POST", "/v1/look", test.look, nil); status != test.status || !strings.Contains(message, test.want) {
+			t.Errorf("status %d, %s; want %d, %q", status, message, test.status, test.want)
+		}
+	}
+	if status, message := s.ask(t, "POST", "/v1/pair", wire.SealedPairing{Sealed: s.looking(t, code, v.host).Sealed}, nil); status != http.StatusBadRequest {
+		t.Errorf("a look for a pairing: status %d, %s", status, message)
+	}
+	// Three were no looks and one no pairing: whoever guesses has one left of five.
+	if status, message := s.ask(t, "POST", "/v1/look", s.looking(t, wrong, v.host), nil); status != http.StatusForbidden {
+		t.Errorf("status %d, %s", status, message)
+	}
+	if status, message := s.ask(t, "POST", "/v1/look", s.looking(t, code, v.host), nil); status != http.StatusForbidden || !strings.Contains(message, "takes no pairing now") {
+		t.Errorf("the right code after 5 wrong ones: status %d, %s", status, message)
+	}
+	if got := v.took(); len(got) > 0 {
+		t.Errorf("somebody logged in: %q", got)
+	}
+}
+
+func TestTheGatewaysOwnAddressesAreNotLookedAt(t *testing.T) {
+	v, s := start(t, "uuid-1", nil), gateway(t, func(o *pair.Options) { o.Distant = nil })
+	code := s.offer(t)
+	_, port, err := net.SplitHostPort(v.host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, host := range []string{"127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "169.254.169.254", "[fe80::1]", "224.0.0.1"} {
+		if status, message := s.ask(t, "POST", "/v1/look", s.looking(t, code, host+":"+port), nil); status != http.StatusBadGateway || !strings.Contains(message, "this machine's own") {
+			t.Errorf("%s: status %d, %s", host, status, message)
+		}
 	}
 }

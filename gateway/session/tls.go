@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/openpf9/openpf9/internal/pki"
@@ -115,12 +117,28 @@ func (l *lastSeen) get() (fingerprint string, expires time.Time) {
 // Probe returns the certificates that a server shows, its own first, without
 // trusting or telling it anything. It is for whoever is to compare and pin one.
 func Probe(ctx context.Context, address string) ([]*x509.Certificate, error) {
+	return ProbeAllowed(ctx, address, nil)
+}
+
+// ProbeAllowed is Probe where may, unless nil, says why an address, once its name was
+// looked up, must not be dialled.
+func ProbeAllowed(ctx context.Context, address string, may func(netip.Addr) error) ([]*x509.Certificate, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialLimit)
 	defer cancel()
 	if _, _, err := net.SplitHostPort(address); err != nil {
 		address = net.JoinHostPort(address, "443")
 	}
-	d := tls.Dialer{Config: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true}}
+	dialer := &net.Dialer{}
+	if may != nil {
+		dialer.Control = func(_, address string, _ syscall.RawConn) error {
+			at, err := netip.ParseAddrPort(address)
+			if err != nil {
+				return err
+			}
+			return may(at.Addr())
+		}
+	}
+	d := tls.Dialer{NetDialer: dialer, Config: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true}}
 	c, err := d.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("look at the certificate of %s: %w", address, err)

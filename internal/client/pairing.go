@@ -21,9 +21,9 @@ func (c *Client) PairingKey(ctx context.Context, gateway wire.HostID) (wire.Pair
 }
 
 // LookFrom fetches the certificate of who answers a gateway at an address.
-func (c *Client) LookFrom(ctx context.Context, gateway wire.HostID, address string) (wire.PairingCertificate, error) {
+func (c *Client) LookFrom(ctx context.Context, gateway wire.HostID, look wire.PairingLook) (wire.PairingCertificate, error) {
 	var cert wire.PairingCertificate
-	err := c.call(ctx, http.MethodPost, pairingPath(gateway)+"/look", nil, wire.PairingLook{Address: address}, &cert)
+	err := c.call(ctx, http.MethodPost, pairingPath(gateway)+"/look", nil, look, &cert)
 	return cert, err
 }
 

@@ -103,16 +103,16 @@ func (a *app) pair(ctx context.Context, c *client.Client, h api.Host, p *pairing
 	}
 	r := &p.request
 	look := func(ctx context.Context, address string) (wire.PairingCertificate, error) {
-		return c.LookFrom(ctx, h.ID, address)
+		sealed, err := sealLook(code, key, address)
+		if err != nil {
+			return wire.PairingCertificate{}, err
+		}
+		return c.LookFrom(ctx, h.ID, sealed)
 	}
 	if err := p.files.Ask(ctx, ask, look, r); err != nil {
 		return err
 	}
-	message, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	sealed, err := code.Seal(key.PublicKey, message)
+	sealed, err := seal(code, key, r)
 	if err != nil {
 		return err
 	}
@@ -129,6 +129,21 @@ func (a *app) pair(ctx context.Context, c *client.Client, h api.Host, p *pairing
 	}
 	_, err = io.WriteString(a.out, paired.Text(res, paired.ByDeploymentUnit(p.host, res.As)))
 	return err
+}
+
+// seal writes a message that the gateway alone can read.
+func seal(code pairingcode.Code, key wire.PairingKey, message any) ([]byte, error) {
+	b, err := json.Marshal(message)
+	if err != nil {
+		return nil, err
+	}
+	return code.Seal(key.PublicKey, b)
+}
+
+// sealLook asks for the certificate of who answers at an address.
+func sealLook(code pairingcode.Code, key wire.PairingKey, address string) (wire.PairingLook, error) {
+	sealed, err := seal(code, key, wire.PairingAddress{Look: address})
+	return wire.PairingLook{Address: address, Sealed: sealed}, err
 }
 
 // code reads the pairing code or asks for it, if a person is there for all else

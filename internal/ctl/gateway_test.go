@@ -52,6 +52,21 @@ func (b *between) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(answer)
 }
 
+func TestALookIsSealedWithTheCode(t *testing.T) {
+	offer, err := pairingcode.NewOffer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	look, err := sealLook(offer.Code(), wire.PairingKey{PublicKey: offer.PublicKey()}, "vc.example")
+	if err != nil || look.Address != "vc.example" {
+		t.Fatalf("%+v, %v", look, err)
+	}
+	var got wire.PairingAddress
+	if plain, err := offer.Open(look.Sealed); err != nil || json.Unmarshal(plain, &got) != nil || got.Look != "vc.example" {
+		t.Errorf("the gateway reads %s, %v", plain, err)
+	}
+}
+
 func TestGatewayPair(t *testing.T) {
 	offer, err := pairingcode.NewOffer()
 	if err != nil {

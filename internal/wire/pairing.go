@@ -22,7 +22,17 @@ type PairingCode struct {
 
 // PairingLook asks who answers at an address.
 type PairingLook struct {
-	Address string `json:"address"` // "host[:port]"
+	Address string `json:"address"` // "host[:port]", for the deployment unit's audit
+	// Sealed is a PairingAddress of the same address, sealed with the pairing code: a
+	// deployment unit looks at nothing by itself. An older sender has none, and a
+	// gateway that is not older does not look for it.
+	Sealed []byte `json:"sealed,omitempty"`
+}
+
+// PairingAddress is what a PairingLook has sealed. It shares no member with a
+// PairingRequest, so that neither is taken for the other.
+type PairingAddress struct {
+	Look string `json:"look"`
 }
 
 // PairingCertificate is what a person compares.

@@ -57,7 +57,8 @@ var messages = map[string]any{
 		Sources: []wire.SourceStatus{source}, Digests: map[string]wire.Digest{inventory.KindVM: {Count: 12, Sum: 0x0123456789abcdef}}, Usage: usage,
 	},
 	"pairingkey":         &wire.PairingKey{PublicKey: []byte{1, 2}, Until: now},
-	"pairinglook":        &wire.PairingLook{Address: "vc.example:8443"},
+	"pairinglook":        &wire.PairingLook{Address: "vc.example:8443", Sealed: []byte{5, 6}},
+	"pairingaddress":     &wire.PairingAddress{Look: "vc.example:8443"},
 	"pairingcertificate": &wire.PairingCertificate{Thumbprint: "AB:CD", Subject: "CN=vc.example", Issuer: "CN=CA", NotAfter: now},
 	"sealedpairing":      &wire.SealedPairing{Sealed: []byte{3, 4}},
 	"pairingrequest": &wire.PairingRequest{
