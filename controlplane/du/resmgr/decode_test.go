@@ -35,6 +35,8 @@ func TestDecode(t *testing.T) {
 		"too large":                 {"", strings.Repeat(" ", wire.MaxReport+1) + message, http.StatusRequestEntityTooLarge},
 		"too large when unpacked":   {"gzip", packed(strings.Repeat(" ", wire.MaxReport+1) + message), http.StatusRequestEntityTooLarge},
 		"as large as it may become": {"gzip", packed(strings.Repeat(" ", wire.MaxReport-len(message)) + message), 0},
+		"of many elements":          {"", `{"kinds":[` + strings.Repeat("{},", maxElements-10) + `{}],"hostname":"kvm1"}`, 0},
+		"of too many elements":      {"gzip", packed(`{"kinds":[` + strings.Repeat("null,", maxElements+1) + `null]}`), http.StatusRequestEntityTooLarge},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := httptest.NewRequest(http.MethodPost, "/v1/hello", strings.NewReader(c.body))
@@ -53,5 +55,32 @@ func TestDecode(t *testing.T) {
 				t.Errorf("error %v, want status %d", err, c.status)
 			}
 		})
+	}
+}
+
+func TestElements(t *testing.T) {
+	for text, want := range map[string]int{
+		"": 0, `{}`: 0, `{"a":1,"b":2}`: 0, `{"a":[1,2,3]}`: 2, `{"a":[{"b":[1,2,3],"c":1},{}],"d":[null,null]}`: 2, `{"a":["},],",",\",\\"]}`: 1, `]]],[[[`: 0,
+	} {
+		if got := elements([]byte(text)); got != want {
+			t.Errorf("%s: %d, want %d", text, got, want)
+		}
+	}
+}
+
+// A host that sends without end has four messages in our memory.
+func TestMessagesOfOneHostAtOnceAreBounded(t *testing.T) {
+	all := &turns{of: make(map[wire.HostID]int)}
+	for range maxAtOnce {
+		if !all.enter("a") {
+			t.Fatal("too early")
+		}
+	}
+	if all.enter("a") || !all.enter("b") {
+		t.Error("the bound is not one host's")
+	}
+	all.leave("a")
+	if !all.enter("a") || all.enter("a") {
+		t.Error("one that ended leaves no place, or more than one")
 	}
 }
