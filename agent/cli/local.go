@@ -71,7 +71,7 @@ func (c *command) fetch(ctx context.Context, path string, out any) error {
 func output(fs *flag.FlagSet) *string { return fs.String("o", "table", "output: table, wide or json") }
 
 func (c *command) json(v any) error {
-	e := json.NewEncoder(c.out)
+	e := json.NewEncoder(kindtable.JSON(c.out))
 	e.SetIndent("", "  ")
 	return e.Encode(v)
 }
@@ -205,7 +205,7 @@ func watch(ctx context.Context, c *command) error {
 			return fmt.Errorf("the agent has ended the watch: %w", err)
 		}
 		if asJSON {
-			if err := json.NewEncoder(c.out).Encode(change); err != nil {
+			if err := json.NewEncoder(kindtable.JSON(c.out)).Encode(change); err != nil {
 				return err
 			}
 			continue

@@ -246,7 +246,7 @@ type follower struct {
 
 func (f *follower) apply(b protocol.Batch) error {
 	if f.json {
-		return json.NewEncoder(f.c.out).Encode(struct {
+		return json.NewEncoder(kindtable.JSON(f.c.out)).Encode(struct {
 			Whole   bool                `json:"whole,omitempty"`
 			Upserts []protocol.Resource `json:"upserts,omitempty"`
 			Deletes []protocol.Key      `json:"deletes,omitempty"`

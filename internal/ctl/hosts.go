@@ -165,7 +165,7 @@ func (a *app) follow() func(client.Event) {
 	synced, known := false, 0
 	return func(e client.Event) {
 		if a.output == "json" {
-			fmt.Fprintf(a.out, "{\"event\":%q,\"data\":%s}\n", e.Type, e.Data)
+			fmt.Fprintf(kindtable.JSON(a.out), "{\"event\":%q,\"data\":%s}\n", e.Type, e.Data)
 			return
 		}
 		switch e.Type {

@@ -49,7 +49,7 @@ func (t *table) shown(wide, headers bool) []int {
 func (a *app) print(v any, tables ...table) error {
 	switch a.output {
 	case "json":
-		e := json.NewEncoder(a.out)
+		e := json.NewEncoder(kindtable.JSON(a.out))
 		e.SetIndent("", "  ")
 		return e.Encode(v)
 	case "yaml":
@@ -139,7 +139,7 @@ func writeYAML(w io.Writer, v any) error {
 	}
 	var out bytes.Buffer
 	yamlNode(&out, tree, 0)
-	_, err = w.Write(bytes.TrimPrefix(out.Bytes(), []byte("\n")))
+	_, err = kindtable.JSON(w).Write(bytes.TrimPrefix(out.Bytes(), []byte("\n"))) // strings are JSON's
 	return err
 }
 
