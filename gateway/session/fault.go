@@ -37,3 +37,14 @@ func fault(err error) any {
 // Fault returns what vCenter answered instead of doing it, such as a
 // types.InvalidProperty; nil: the error is another one.
 func Fault(err error) any { return fault(err) }
+
+// maxText bounds what vCenter says in a fault, in bytes: it goes into logs and to
+// deployment units.
+const maxText = 4 << 10
+
+// longError says the beginning of an error.
+type longError struct{ error }
+
+func (e longError) Error() string { return e.error.Error()[:maxText] + "..." }
+
+func (e longError) Unwrap() error { return e.error }

@@ -223,5 +223,9 @@ func (d deadline) RoundTrip(ctx context.Context, req, res soap.HasFault) (err er
 		ctx, cancel = context.WithTimeout(ctx, callLimit)
 		defer cancel()
 	}
-	return d.RoundTripper.RoundTrip(ctx, req, res)
+	err = d.RoundTripper.RoundTrip(ctx, req, res)
+	if err != nil && len(err.Error()) > maxText {
+		err = longError{err}
+	}
+	return err
 }

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -101,6 +102,24 @@ func TestAReplyOfTheWrongTypeIsAnError(t *testing.T) {
 	s := connect(t, Options{URL: vc.URL, Pin: Fingerprint(vc.Certificate()), Account: right})
 	if _, err := s.Client(t.Context()); err == nil || !strings.Contains(err.Error(), "cannot be decoded") {
 		t.Errorf("Client: %v", err)
+	}
+}
+
+func TestALongFaultIsCut(t *testing.T) {
+	vc := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		if !strings.Contains(string(b), "<Login ") {
+			_, _ = io.WriteString(w, content)
+			return
+		}
+		w.WriteHeader(http.StatusInternalServerError)
+		_, _ = io.WriteString(w, replyHead+`<soapenv:Fault><faultcode>x</faultcode><faultstring>`+strings.Repeat("x", 1<<20)+`</faultstring>`+
+			`<detail><InvalidLoginFault xsi:type="InvalidLogin"/></detail></soapenv:Fault>`+replyTail)
+	}))
+	defer vc.Close()
+	s := connect(t, Options{URL: vc.URL, Pin: Fingerprint(vc.Certificate()), Account: right})
+	if _, err := s.Client(t.Context()); !errors.Is(err, ErrRefused) || len(err.Error()) > 5000 {
+		t.Errorf("Client: %d bytes, %.200v", len(err.Error()), err)
 	}
 }
 

@@ -74,7 +74,7 @@ func newTransport(server, pin string, ca []byte, seen *lastSeen) (*http.Transpor
 	}
 	return &http.Transport{
 		DialContext: dialer.DialContext, TLSClientConfig: conf, TLSHandshakeTimeout: handshakeLimit,
-		MaxIdleConnsPerHost: 4, MaxConnsPerHost: 32, IdleConnTimeout: 90 * time.Second,
+		MaxIdleConnsPerHost: 4, MaxConnsPerHost: 48, IdleConnTimeout: 90 * time.Second, MaxResponseHeaderBytes: 64 << 10,
 	}, nil
 }
 

@@ -3,6 +3,7 @@ package vcenter
 import (
 	"context"
 	"fmt"
+	"runtime/metrics"
 	"time"
 
 	"github.com/vmware/govmomi/vim25"
@@ -14,6 +15,21 @@ import (
 
 // maxDropped bounds the properties that a vCenter may not know.
 const maxDropped = 32
+
+// maxHeap is how much of the program's memory may be in use, in bytes, when more is
+// taken in: the gateway's unit has 512 MiB, for other vCenters too, and this one may
+// have no end.
+const maxHeap = 352 << 20
+
+// crowded is an error if there is no memory for more.
+func crowded() error {
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	if used := live[0].Value.Uint64(); used > maxHeap {
+		return fmt.Errorf("the gateway has no memory for more, %d MiB are in use: choose clusters, or give some vCenters to another gateway", used>>20)
+	}
+	return nil
+}
 
 // collector is a property collector of ours on vCenter.
 type collector struct {
@@ -50,6 +66,9 @@ func (c *collector) create(ctx context.Context, client *vim25.Client, drop map[s
 // seconds. An answer that says that the session is gone is an error, in whatever
 // place it says so.
 func (c *collector) wait(ctx context.Context, client *vim25.Client, seconds int32) (*types.UpdateSet, error) {
+	if err := crowded(); err != nil {
+		return nil, err
+	}
 	limit := min(c.limits.waitLimit, c.limits.callLimit+time.Duration(seconds)*time.Second)
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

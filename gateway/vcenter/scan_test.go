@@ -3,6 +3,7 @@ package vcenter
 import (
 	"bytes"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -139,6 +140,19 @@ func TestAReplyThatFillsTheMemoryIsNotScanned(t *testing.T) {
 	if _, ok := scanReply(value("ArrayOfVirtualDevice", strings.Repeat(`<VirtualDevice type="VirtualDisk"><key>2000</key></VirtualDevice>`, 1000))); !ok {
 		t.Error("a thousand devices are not scanned")
 	}
+}
+
+func TestNothingIsTakenInWithoutMemory(t *testing.T) {
+	if err := crowded(); err != nil {
+		t.Fatal(err)
+	}
+	held := make([]byte, maxHeap+1<<20) // which is never touched
+	runtime.GC()
+	if err := crowded(); err == nil || !strings.Contains(err.Error(), "choose clusters") {
+		t.Errorf("crowded: %v", err)
+	}
+	runtime.KeepAlive(held)
+	runtime.GC()
 }
 
 // Types that nobody knows, or that are too heavy, leave a hole.
