@@ -3,12 +3,10 @@ package sandbox_test
 import (
 	"fmt"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/openpf9/openpf9/gateway/vault"
 	"github.com/openpf9/openpf9/internal/eventually"
 	"github.com/openpf9/openpf9/internal/testvcenter"
 )
@@ -25,39 +23,26 @@ func TestAVCenterThatIsAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(vc.Close)
-	b := newBox(t)
-	cp, err := b.ControlPlane(ctx, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	v, err := vault.Open(vault.Options{Dir: filepath.Join(b.Dir, "gateway/state/vault")})
-	if err == nil {
-		err = v.Set("lab", vault.Secret{User: "gw@vsphere.local", Password: "secret"})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
 	var pairs []string
 	for pin := vc.Pin(); pin != ""; pin = pin[2:] {
 		pairs = append(pairs, pin[:2])
 	}
-	g, err := b.Gateway(ctx, cp, "gateway", fmt.Sprintf("[vcenters.lab]\nurl = %q\nthumbprint = %q\n", vc.URL(), strings.Join(pairs, ":")))
-	if err != nil {
-		t.Fatal(err)
-	}
+	e := newEstate(t)
+	e.vcenter("lab", vc.URL(), strings.Join(pairs, ":"), "gw@vsphere.local", "secret", "")
+	e.start()
 	gateway := func(line string) string {
-		out, _ := exec.CommandContext(ctx, b.Programs.Gateway, append(strings.Fields(line), "--config", g.Config)...).CombinedOutput()
+		out, _ := exec.CommandContext(ctx, e.Programs.Gateway, append(strings.Fields(line), "--config", e.gateway.Config)...).CombinedOutput()
 		return string(out) // doctor's status says that something is bad
 	}
 	ctl := func(line string) string {
-		out, _ := exec.CommandContext(ctx, b.Programs.Ctl, append(strings.Fields(line), "--url", cp.URL, "--token-file", filepath.Join(cp.State, "admin.token"), "--ca-file", cp.CAFile)...).CombinedOutput()
-		return string(out)
+		out, _ := e.ctl(ctx, strings.Fields(line)...)
+		return out
 	}
 	shows := func(run func(string) string, line, want, not string) {
 		t.Helper()
 		eventually.Nil(t, func() error {
 			if out := run(line); !strings.Contains(out, want) || not != "" && strings.Contains(out, not) {
-				return fmt.Errorf("%s: want %q, not %q\n%s%s", line, want, not, out, g.Tail())
+				return fmt.Errorf("%s: want %q, not %q\n%s%s", line, want, not, out, e.gateway.Tail())
 			}
 			return nil
 		})

@@ -2,12 +2,9 @@ package sandbox_test
 
 import (
 	"fmt"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/openpf9/openpf9/gateway/vault"
 	"github.com/openpf9/openpf9/internal/eventually"
 	"github.com/openpf9/openpf9/internal/vcsim"
 	"github.com/openpf9/openpf9/plugin/inventory"
@@ -21,35 +18,20 @@ func TestListsOfTwoVCenters(t *testing.T) {
 	}
 	ctx := t.Context()
 	const password = "s3cret-of-the-site"
-	b := newBox(t)
-	cp, err := b.ControlPlane(ctx, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	v, err := vault.Open(vault.Options{Dir: filepath.Join(b.Dir, "gateway/state/vault")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var conf strings.Builder
+	e := newEstate(t)
 	for i, name := range []string{"east", "west"} {
 		vc, err := vcsim.Start(vcsim.Options{Clusters: 1 + i, Hosts: 2, VMs: 2, User: "pf9", Password: password})
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(vc.Close)
-		if err := v.Set(name, vault.Secret{User: "pf9", Password: password}); err != nil {
-			t.Fatal(err)
-		}
-		fmt.Fprintf(&conf, "[vcenters.%s]\nurl = %q\nthumbprint = %q\n", name, vc.URL, vc.Thumbprint)
+		e.vcenter(name, vc.URL, vc.Thumbprint, "pf9", password, "")
 	}
-	g, err := b.Gateway(ctx, cp, "gateway", conf.String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	e.start()
 	eventually.Nil(t, func() error {
-		hosts, err := cp.Client.Hosts(ctx)
+		hosts, err := e.cp.Client.Hosts(ctx)
 		if err != nil || len(hosts) != 1 || hosts[0].Counts[inventory.KindVM] != 6 || hosts[0].Counts[inventory.KindCluster] != 3 {
-			return fmt.Errorf("hosts %+v, %w\n%s", hosts, err, g.Tail())
+			return fmt.Errorf("hosts %+v, %w\n%s", hosts, err, e.gateway.Tail())
 		}
 		return nil
 	})
@@ -69,9 +51,8 @@ func TestListsOfTwoVCenters(t *testing.T) {
 		{"network list --no-headers --vcenter east", 2, "DC0_DVPG0"},
 		{"get cluster --no-headers --vcenter east", 1, "or new VMs find no host"},
 	} {
-		args := append(strings.Fields(tc.line), "--url", cp.URL, "--token-file", filepath.Join(cp.State, "admin.token"), "--ca-file", cp.CAFile)
-		out, err := exec.CommandContext(ctx, b.Programs.Ctl, args...).CombinedOutput()
-		if (err != nil) != (tc.lines < 0) || tc.lines >= 0 && strings.Count(string(out), "\n") != tc.lines || !strings.Contains(string(out), tc.want) {
+		out, err := e.ctl(ctx, strings.Fields(tc.line)...)
+		if (err != nil) != (tc.lines < 0) || tc.lines >= 0 && strings.Count(out, "\n") != tc.lines || !strings.Contains(out, tc.want) {
 			t.Errorf("pf9ctl %s: %v; want %d lines and %q in\n%s", tc.line, err, tc.lines, tc.want, out)
 		}
 	}

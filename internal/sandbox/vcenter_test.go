@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -17,7 +15,6 @@ import (
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/openpf9/openpf9/gateway/vault"
 	"github.com/openpf9/openpf9/internal/api"
 	"github.com/openpf9/openpf9/internal/client"
 	"github.com/openpf9/openpf9/internal/eventually"
@@ -38,22 +35,10 @@ func TestVCenter(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(vc.Close)
-	b := newBox(t)
-	cp, err := b.ControlPlane(ctx, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	v, err := vault.Open(vault.Options{Dir: filepath.Join(b.Dir, "gateway/state/vault")})
-	if err == nil {
-		err = v.Set("lab", vault.Secret{User: "pf9", Password: "s3cret-of-the-site"})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	g, err := b.Gateway(ctx, cp, "gateway", fmt.Sprintf("[vcenters.lab]\nurl = %q\nthumbprint = %q\ncontrol = true\ndatastores_every = '1s'\n", vc.URL, vc.Thumbprint))
-	if err != nil {
-		t.Fatal(err)
-	}
+	e := newEstate(t)
+	e.vcenter("lab", vc.URL, vc.Thumbprint, "pf9", "s3cret-of-the-site", "control = true\ndatastores_every = '1s'\n")
+	e.start()
+	cp, g := e.cp, e.gateway
 	var host api.Host
 	eventually.Nil(t, func() error {
 		hosts, err := cp.Client.Hosts(ctx)
@@ -64,11 +49,7 @@ func TestVCenter(t *testing.T) {
 		return nil
 	})
 
-	ctl := func(args ...string) (string, error) {
-		args = append(args, "--url", cp.URL, "--token-file", filepath.Join(cp.State, "admin.token"), "--ca-file", cp.CAFile)
-		out, err := exec.CommandContext(ctx, b.Programs.Ctl, args...).CombinedOutput()
-		return string(out), err
-	}
+	ctl := func(args ...string) (string, error) { return e.ctl(ctx, args...) }
 	t.Run("pf9ctl stops a VM, and shows it stopped", func(t *testing.T) {
 		out, err := ctl("vm", "list", "-o", "json")
 		if err != nil {

@@ -267,6 +267,19 @@ func (h *unitsHost) remove(ctx context.Context) error {
 	if err := h.run(ctx, io.Discard, "rpm", "--erase", "--nodeps", "--force-debian", h.plugin.packageName()); err != nil {
 		return err
 	}
+	if err := h.nothingLeft(ctx, "rpm is removed"); err != nil {
+		return err
+	}
+	return until(ctx, 20*time.Second, func() error {
+		if p, err := h.known(ctx); err != nil || p != nil {
+			return errors.Join(fmt.Errorf("the agent still knows %+v", p), err)
+		}
+		return nil
+	})
+}
+
+// nothingLeft looks for what a package left that went while its plugin was enabled.
+func (h *unitsHost) nothingLeft(ctx context.Context, how string) error {
 	left, err := h.left(ctx)
 	if err != nil {
 		return err
@@ -276,13 +289,8 @@ func (h *unitsHost) remove(ctx context.Context) error {
 		return err
 	}
 	left = append(left, lines(packaged)...)
-	most(h.r, "left of an enabled plugin whose rpm is removed "+strings.Join(left, " "), len(left), 0, "")
-	return until(ctx, 20*time.Second, func() error {
-		if p, err := h.known(ctx); err != nil || p != nil {
-			return errors.Join(fmt.Errorf("the agent still knows %+v", p), err)
-		}
-		return nil
-	})
+	most(h.r, "left of an enabled plugin whose "+how+" "+strings.Join(left, " "), len(left), 0, "")
+	return nil
 }
 
 // liveDeb installs the plugin's deb, enables it and purges it while it runs.
@@ -300,15 +308,5 @@ func (h *unitsHost) liveDeb(ctx context.Context) error {
 	if err := h.run(ctx, io.Discard, "dpkg", "--purge", h.plugin.packageName()); err != nil {
 		return err
 	}
-	left, err := h.left(ctx)
-	if err != nil {
-		return err
-	}
-	packaged, err := h.output(ctx, "find", "/usr", "-name", "*"+h.plugin.name+"*")
-	if err != nil {
-		return err
-	}
-	left = append(left, lines(packaged)...)
-	most(h.r, "left of an enabled plugin whose deb is purged "+strings.Join(left, " "), len(left), 0, "")
-	return nil
+	return h.nothingLeft(ctx, "deb is purged")
 }
