@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 
 	"github.com/openpf9/openpf9/agent/cli"
 	"github.com/openpf9/openpf9/agent/localapi"
@@ -40,15 +41,20 @@ func (a *appliance) commands() map[string]cli.Command {
 }
 
 // boot says where the appliance's parts are. The first boot happens also while
-// the daemon's configuration has a mistake, which the daemon tells.
-func boot(c *cli.Call, log *slog.Logger) firstboot.Options {
-	o := firstboot.Options{Config: c.ConfigFile(), Log: log}
-	conf, err := load(c.ConfigFile())
+// the daemon's configuration has a mistake, which the daemon tells. The daemon's user
+// may write that configuration: where root writes follows from the path alone that
+// root was given.
+func boot(file string, log *slog.Logger) firstboot.Options {
+	o := firstboot.Options{Config: file, Etc: filepath.Dir(file), Log: log}
+	conf, err := load(file)
 	if err != nil {
 		log.Warn("the gateway's configuration has a mistake; the usual places count", "err", err)
 		return o
 	}
-	o.Etc, o.Socket, o.Link = conf.EtcDir, conf.Socket, conf.Appliance.Link
+	if conf.EtcDir != o.Etc {
+		log.Warn("the appliance's commands do not follow etc_dir; the directory of the configuration counts", "etc_dir", conf.EtcDir, "directory", o.Etc)
+	}
+	o.Socket, o.Link = conf.Socket, conf.Appliance.Link
 	return o
 }
 
@@ -60,7 +66,7 @@ func (a *appliance) bootCommand(ctx context.Context, c *cli.Call) error {
 	if os.Geteuid() != 0 {
 		return errors.New("the appliance's settings are for root: run this as root")
 	}
-	return firstboot.Run(ctx, boot(c, daemon.NewLogger(slog.LevelInfo)))
+	return firstboot.Run(ctx, boot(c.ConfigFile(), daemon.NewLogger(slog.LevelInfo)))
 }
 
 // consoleCommand shows the appliance's screen. What it logs goes to the journal,
@@ -76,7 +82,7 @@ func (a *appliance) consoleCommand(ctx context.Context, c *cli.Call) error {
 	if os.Getenv("JOURNAL_STREAM") != "" { // systemd's
 		log = daemon.NewLogger(slog.LevelInfo)
 	}
-	o := console.Options{Boot: boot(c, log), Log: log}
+	o := console.Options{Boot: boot(c.ConfigFile(), log), Log: log}
 	o.Pairer = pair.NewClient(o.Boot.StatusOptions().Socket)
 	return console.Run(ctx, o)
 }
@@ -99,7 +105,7 @@ func (a *appliance) statusCommand(ctx context.Context, c *cli.Call) error {
 	if err != nil {
 		return err
 	}
-	report := boot(c, slog.New(slog.DiscardHandler)).Report(ctx, false)
+	report := boot(c.ConfigFile(), slog.New(slog.DiscardHandler)).Report(ctx, false)
 	if report.Settings.DU == "" && len(conf.DU) > 0 { // it was enrolled by the command
 		report.Settings.DU = conf.DU[0]
 	}

@@ -353,6 +353,18 @@ func TestStatusIsTheConsolesPage(t *testing.T) {
 	}
 }
 
+// The daemon's user may write the configuration.
+func TestRootWritesWhereItsOwnPathSays(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "gateway.conf")
+	if err := os.WriteFile(file, []byte("etc_dir = \"/etc/sudoers.d\"\n[appliance]\nlink = \"ens7\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if o := boot(file, slog.New(slog.DiscardHandler)); o.Etc != dir || o.Link != "ens7" {
+		t.Errorf("%q, %q", o.Etc, o.Link)
+	}
+}
+
 func TestHelpHasTheGatewaysCommands(t *testing.T) {
 	var out bytes.Buffer
 	if code := cli.Main(program(&appliance{}), []string{"--help"}, nil, &out, nil); code != 0 {
