@@ -30,36 +30,77 @@ func (s *Source) Doubt() {
 // the pass goes on, for nothing is lost if it only was away for a moment. When it
 // answers again the waits begin anew: their connections may not have come back.
 func (p *pass) prove(ctx context.Context, changed func(...plugin.Key)) error {
-	away := false
-	for wait := p.s.time.beat; ; {
-		if err := pause(ctx, wait, p.s.doubts); err != nil {
+	for {
+		if err := pause(ctx, p.s.time.beat, p.s.doubts); err != nil {
 			return err
 		}
-		err := alive(ctx, p.client, p.s.time.proofLimit)
-		if err == nil && p.s.opts.Session.OtherUser() {
-			err = errOtherUser
+		err := p.proof(ctx)
+		if err == nil {
+			p.s.health.answered(0)
+			if err := pause(ctx, p.s.time.proofGap, nil); err != nil { // however many doubt
+				return err
+			}
+			continue
 		}
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case session.IsNotAuthenticated(err), errors.Is(err, errOtherUser):
+		if !p.away(ctx, err, changed) {
 			return fmt.Errorf("prove the session: %w", err)
-		case err != nil:
-			p.s.broken(err, changed)
-			away, wait = true, 0
-		case away:
-			p.waits.again()
-			p.s.health.answered(0)
-			p.s.health.set(nil)
-			p.s.log.Info("vCenter answers again")
-			changed()
-			away, wait = false, p.s.time.beat
-		default:
-			p.s.health.answered(0)
-			wait = p.s.time.beat
 		}
-		if err := pause(ctx, p.s.time.proofGap, nil); err != nil { // however many doubt
-			return err
+		if err := p.answer(ctx, changed); err != nil {
+			return fmt.Errorf("prove the session: %w", err)
+		}
+		p.waits.again()
+		p.s.health.answered(0)
+		p.s.health.set(nil)
+		p.s.log.Info("vCenter answers again")
+		changed()
+	}
+}
+
+// proof asks vCenter whether it answers.
+func (p *pass) proof(ctx context.Context) error {
+	err := alive(ctx, p.client, p.s.time.proofLimit)
+	if err == nil && p.s.opts.Session.OtherUser() {
+		err = errOtherUser
+	}
+	return err
+}
+
+// away says whether a proof failed because vCenter does not answer, and then notes it.
+func (p *pass) away(ctx context.Context, err error, changed func(...plugin.Key)) bool {
+	if ctx.Err() != nil || session.IsNotAuthenticated(err) || errors.Is(err, errOtherUser) {
+		return false
+	}
+	p.s.broken(err, changed)
+	return true
+}
+
+// proofsAtOnce bounds the proofs that wait for an answer.
+const proofsAtOnce = 6
+
+// answer waits until vCenter answers. It asks anew every second, by another
+// connection: what was sent while the path was cut may never be answered.
+func (p *pass) answer(ctx context.Context, changed func(...plugin.Key)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	answers := make(chan error, proofsAtOnce)
+	again := time.NewTicker(p.s.time.proofGap)
+	defer again.Stop()
+	for asked := 0; ; {
+		select {
+		case <-again.C:
+			if asked < proofsAtOnce {
+				asked++
+				wg.Go(func() { answers <- p.proof(ctx) })
+			}
+		case err := <-answers:
+			asked--
+			if err == nil || !p.away(ctx, err, changed) {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }

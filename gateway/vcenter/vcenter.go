@@ -60,7 +60,7 @@ type timing struct {
 var usual = timing{
 	maxWait: 40, waitLimit: 50 * time.Second, callLimit: 30 * time.Second,
 	firstList: 2 * time.Second, grace: 2 * time.Second,
-	firstRetry: 100 * time.Millisecond, lastRetry: 3 * time.Second, calm: 30 * time.Second, healthy: 10 * time.Second,
+	firstRetry: 100 * time.Millisecond, lastRetry: 2 * time.Second, calm: 30 * time.Second, healthy: 10 * time.Second,
 	doubt: 5 * time.Second, sweepEvery: 10 * time.Minute, fillsEvery: time.Minute,
 	beat: 5 * time.Second, proofLimit: 5 * time.Second, proofGap: time.Second,
 }

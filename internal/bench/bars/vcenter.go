@@ -131,21 +131,26 @@ func vcenterDeltas(ctx context.Context, r *run, v *testvcenter.Server, p *vcProb
 	return nil
 }
 
-// vcenterFreeze lets the path swallow packets, and pass them again.
+// vcenterFreeze lets the path swallow packets, and pass them again: first by the
+// connections that there were, then by new ones only.
 func vcenterFreeze(ctx context.Context, r *run, v *testvcenter.Server, p *vcProbe) error {
-	v.Inject(testvcenter.Freeze)
-	frozen := time.Now()
-	e, err := p.next(ctx, 2*time.Minute, func(e vcEvent) bool { return e.Event == "status" && e.State == "degraded" })
-	if err != nil {
-		return err
-	}
-	most(r, "a path that swallows packets is found after", time.Since(frozen), time.Minute, "")
-	if r.quick {
-		fmt.Println("  it says:", e.Reason)
-	}
-	v.Clear()
-	if _, err := p.next(ctx, time.Minute, func(e vcEvent) bool { return e.Event == "listed" }); err != nil {
-		return err
+	for _, fault := range []testvcenter.Fault{testvcenter.Freeze, testvcenter.Drop} {
+		v.Inject(fault)
+		began := time.Now()
+		e, err := p.next(ctx, 2*time.Minute, func(e vcEvent) bool { return e.Event == "status" && e.State == "degraded" })
+		if err != nil {
+			return err
+		}
+		most(r, fault.String()+": a path that swallows packets is found after", time.Since(began), time.Minute, "")
+		if r.quick {
+			fmt.Println("  it says:", e.Reason)
+		}
+		v.Clear()
+		began = time.Now()
+		if _, err := p.next(ctx, time.Minute, func(e vcEvent) bool { return e.Event == "listed" }); err != nil {
+			return err
+		}
+		most(r, fault.String()+": when packets pass again all is right after", time.Since(began), 5*time.Second, "")
 	}
 	most(r, "sessions after that", v.Sessions(), 1, "")
 	p.stop()
