@@ -155,10 +155,6 @@ func vcenterFreeze(ctx context.Context, r *run, v *testvcenter.Server, p *vcProb
 	most(r, "sessions after that", v.Sessions(), 1, "")
 	p.stop()
 	most(r, "sessions after the end", v.Sessions(), 0, "")
-	open, peak := v.RESTSessions()
-	note(r, "calls by REST, for one tag", v.Counts().RESTCalls, "")
-	most(r, "REST sessions at once", peak, 1, "")
-	most(r, "REST sessions after the end", open, 0, "")
 	return nil
 }
 

@@ -77,6 +77,14 @@ func vcenterGateway(ctx context.Context, r *run, probe string) error {
 		return err
 	}
 	most(r, "unchanged inventory after a restart of the gateway: bytes to the deployment unit", float64(again-first)/1e6, 0.1, " MB")
+	calls := v.Counts().RESTCalls
+	if calls == 0 {
+		return errors.New("no tags were read")
+	}
+	open, peak := v.RESTSessions()
+	note(r, "calls by REST for one tag, of two starts", calls, "")
+	most(r, "REST sessions at once", peak, 1, "")
+	most(r, "sessions after the end, REST's too", open+v.Sessions(), 0, "")
 	return nil
 }
 
