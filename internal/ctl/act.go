@@ -17,7 +17,6 @@ import (
 	"github.com/openpf9/openpf9/internal/client"
 	"github.com/openpf9/openpf9/internal/kindtable"
 	"github.com/openpf9/openpf9/internal/wire"
-	"github.com/openpf9/openpf9/plugin/inventory"
 	"github.com/spf13/cobra"
 )
 
@@ -27,7 +26,7 @@ status is 0 when it was done, or was so already; 1 when it was refused or failed
 
 // acting holds the flags of commands that have something done to a VM.
 type acting struct {
-	host    string
+	which   which
 	noWait  bool
 	timeout time.Duration
 }
@@ -35,58 +34,11 @@ type acting struct {
 // actFlags gives a command the flags of acting.
 func (a *app) actFlags(c *cobra.Command) *acting {
 	f := &acting{}
-	a.vmFlags(c, &f.host)
+	a.vmFlags(c, &f.which)
 	c.Flags().BoolVar(&f.noWait, "no-wait", false, "do not wait for the end")
 	c.Flags().DurationVar(&f.timeout, "timeout", 0, "how long it may take, 1h at most; if not given 5m, 10m for a guest to shut down, 30m for snapshots")
 	c.Long = strings.TrimSpace(strings.TrimSuffix(cmp.Or(c.Long, c.Short), ".") + ".\n\n" + actHelp)
 	return f
-}
-
-func (a *app) vmFlags(c *cobra.Command, host *string) {
-	c.Flags().StringVar(host, "host", "", "the VM's host or gateway, by id or name, where several have such a VM")
-	_ = c.RegisterFlagCompletionFunc("host", a.completeHost) // the flag exists
-	if c.ValidArgsFunction == nil {
-		c.ValidArgsFunction = a.completeVM
-	}
-}
-
-// findVM returns the one VM that has the id or else the name.
-func findVM(ctx context.Context, c *client.Client, name, host string) (api.Resource, error) {
-	q := client.Filter{ID: name, Limit: 1000}
-	if host != "" {
-		h, err := c.Find(ctx, host)
-		if err != nil {
-			return api.Resource{}, err
-		}
-		q.Host = string(h.ID)
-	}
-	found, err := c.Resources(ctx, inventory.KindVM, q)
-	if err == nil && len(found) == 0 {
-		q.ID, q.Name = "", name
-		var named []api.Resource
-		named, err = c.Resources(ctx, inventory.KindVM, q)
-		for _, r := range named {
-			if r.Name == name { // and no pattern
-				found = append(found, r)
-			}
-		}
-	}
-	switch {
-	case err != nil:
-		return api.Resource{}, err
-	case len(found) == 1:
-		return found[0], nil
-	case len(found) == 0:
-		return api.Resource{}, fmt.Errorf("no VM has the id or name %q; see pf9ctl vm list", name)
-	}
-	var candidates []string
-	for _, r := range found[:min(len(found), 10)] {
-		candidates = append(candidates, fmt.Sprintf("%s on %s (%s)", r.ID, r.Hostname, state(r)))
-	}
-	if len(found) > 10 {
-		candidates = append(candidates, "...")
-	}
-	return api.Resource{}, usagef("%d VMs have the id or name %q: give the id, or --host: %s", len(found), name, strings.Join(candidates, ", "))
 }
 
 // act has something done to a VM and reports on it. words are what to print when
@@ -97,7 +49,7 @@ func (a *app) act(cmd *cobra.Command, f *acting, name, words string, q api.Actio
 	}
 	q.TimeoutSeconds = int64(f.timeout.Seconds())
 	return a.with(func(c *client.Client) error {
-		vm, err := a.target(cmd.Context(), c, name, f.host)
+		vm, err := a.target(cmd.Context(), c, name, f.which)
 		if err != nil {
 			return err
 		}
@@ -113,16 +65,6 @@ func (a *app) act(cmd *cobra.Command, f *acting, name, words string, q api.Actio
 		}
 		return a.report(vm, words, act)
 	})
-}
-
-// target is findVM for what something is to be done to. It has a name.
-func (a *app) target(ctx context.Context, c *client.Client, name, host string) (api.Resource, error) {
-	vm, err := findVM(ctx, c, name, host)
-	if err != nil && ctx.Err() != nil {
-		return vm, errors.New("interrupted, nothing was done")
-	}
-	vm.Name = cmp.Or(vm.Name, vm.ID)
-	return vm, err
 }
 
 const (
@@ -281,22 +223,4 @@ func (p *progress) clear() {
 	if p.on {
 		fmt.Fprint(p.w, "\r\x1b[K")
 	}
-}
-
-// completeVM offers the names of VMs to the shell.
-func (a *app) completeVM(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	var names []string
-	_ = a.with(func(c *client.Client) error { // no names are an answer, too
-		page, err := c.Page(cmd.Context(), inventory.KindVM, client.Filter{Name: begun + "*", Limit: 1000})
-		for _, r := range page.Items {
-			if strings.HasPrefix(r.Name, begun) {
-				names = append(names, kindtable.Clean(r.Name))
-			}
-		}
-		return err
-	})
-	return names, cobra.ShellCompDirectiveNoFileComp
 }

@@ -44,6 +44,14 @@ func (u *actingUnit) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer = api.Hosts{Items: []api.Host{{ID: gatewayID, Hostname: "gw1"}}}
 	case r.URL.Path == "/api/v1/resources/compute.vm":
 		answer = u.find(r.URL.Query())
+	case r.URL.Path == "/api/v1/resources/vsphere.vcenter":
+		answer = api.Resources{Items: []api.Resource{
+			{Host: gatewayID, Source: "vcenter-east", Name: "vc.east.example"}, {Host: gatewayID, Source: "vcenter-west", Name: "vc.west.example"},
+		}}
+	case r.URL.Path == "/api/v1/resources/vsphere.cluster":
+		answer = api.Resources{Items: []api.Resource{{Host: gatewayID, Name: "gold"}, {Host: gatewayID, Name: "tin"}}}
+	case r.URL.Path == "/api/v1/resources/vsphere.datastore_cluster":
+		answer = api.Resources{}
 	case r.Method == "POST" && r.URL.Path == path+"/actions":
 		key := r.Header.Get("Idempotency-Key")
 		if _, known := u.keys[key]; !known {
@@ -82,6 +90,13 @@ func (u *actingUnit) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(answer)
 }
 
+// twin is a VM of a name that others have, in a cluster of a vCenter.
+func twin(id, vcenter, cluster string) api.Resource {
+	vm := vmOn(gatewayID, "gw1", id, "twin", "")
+	vm.Source, vm.Spec = "vcenter-"+vcenter, json.RawMessage(`{"cluster":"`+cluster+`"}`)
+	return vm
+}
+
 func (u *actingUnit) find(q url.Values) api.Resources {
 	out := api.Resources{Items: []api.Resource{}}
 	for _, vm := range []api.Resource{
@@ -89,9 +104,12 @@ func (u *actingUnit) find(q url.Values) api.Resources {
 		vmOn("00000000-0000-4000-8000-000000000002", "gw2", "vm-2", "web", ""),
 		vmOn(gatewayID, "gw1", "vm-3", "db", `{"id":"snapshot-7","name":"before","created":"2026-01-02T03:04:05Z","current":true,"state":"running"}`),
 		vmOn(gatewayID, "gw1", "away", "away", ""),
+		twin("6a39/vm-104", "east", "gold"),
+		twin("a403/vm-39", "west", "gold"),
 	} {
 		name := q.Get("name")
-		if (q.Get("id") == "" || q.Get("id") == vm.ID) && (name == "" || name == vm.Name || strings.HasSuffix(name, "*") && strings.HasPrefix(vm.Name, strings.TrimSuffix(name, "*"))) &&
+		cluster := q.Get("cluster") == "" || strings.Contains(string(vm.Spec), `"cluster":"`+q.Get("cluster")+`"`)
+		if cluster && (q.Get("source") == "" || q.Get("source") == vm.Source) && (q.Get("id") == "" || q.Get("id") == vm.ID) && (name == "" || name == vm.Name || strings.HasSuffix(name, "*") && strings.HasPrefix(vm.Name, strings.TrimSuffix(name, "*"))) &&
 			(q.Get("host") == "" || q.Get("host") == string(vm.Host)) {
 			out.Items = append(out.Items, vm)
 		}
@@ -137,7 +155,16 @@ func TestActingCommands(t *testing.T) {
 		{"uncertain", "vm stop db", []api.Action{end(wire.ActionFailed, "it may have been done", true)}, 0, 3, "", "db: shutdown failed: it may have been done; look again with pf9ctl vm list --name db\n", "shutdown"},
 		{"uncertain snapshot", "vm snapshot create db x", []api.Action{end(wire.ActionFailed, "it may have been done", true)}, 0, 3, "", "look again with pf9ctl vm snapshot list vm-3\n", "snapshot-create"},
 		{"disconnected", "vm start away", nil, 0, 1, "", "pf9ctl: away: power-on failed: host gw1 is disconnected (the tunnel broke), nothing was done\n", "power-on"},
-		{"ambiguous", "vm start web", nil, 0, 2, "", "2 VMs have the id or name \"web\": give the id, or --host: vm-1 on gw1 (running), vm-2 on gw2", ""},
+		{"ambiguous", "vm start web", nil, 0, 2, "", "2 VMs have the id or name \"web\": give the id or --host: vm-1 on gw1 (running), vm-2 on gw2", ""},
+		{"in two vCenters of a gateway", "vm stop twin --force", nil, 0, 2, "", "2 VMs have the id or name \"twin\": give the id or --vcenter: " +
+			"6a39/vm-104 in cluster gold in vCenter east on gw1 (running), a403/vm-39 in cluster gold in vCenter west on gw1 (running)\n", ""},
+		{"of one vCenter", "vm stop twin --vcenter west", []api.Action{good}, 0, 0, "twin: stopped", "", `"id":"a403/vm-39"`},
+		{"of one vCenter by its own name", "vm snapshot create twin x --vcenter vc.east.example", []api.Action{good}, 0, 0, "twin: snapshot x made", "", `"id":"6a39/vm-104"`},
+		{"of an unknown vCenter", "vm stop twin --vcenter north", nil, 0, 1, "", `no vCenter is called "north"; known are east, west`, ""},
+		{"of a cluster", "vm stop twin --cluster gold --vcenter east", []api.Action{good}, 0, 0, "twin: stopped", "", `"id":"6a39/vm-104"`},
+		{"of a cluster that has none", "vm stop twin --cluster tin", nil, 0, 1, "", `no VM there has the id or name "twin"; see pf9ctl vm list`, ""},
+		{"of an unknown cluster", "vm console twin --cluster lead", nil, 0, 1, "", `no cluster is called "lead"`, ""},
+		{"snapshots of one vCenter's", "vm snapshot list twin --vcenter west -o json", nil, 0, 0, "[]\n", "", ""},
 		{"of one host", "vm start web --host gw1", []api.Action{good}, 0, 0, "web: started", "", `"id":"vm-1"`},
 		{"unknown", "vm start nobody", nil, 0, 1, "", "no VM has the id or name", ""},
 		{"pattern", "vm start w*", nil, 0, 1, "", "no VM has the id or name", ""},

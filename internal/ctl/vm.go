@@ -46,10 +46,10 @@ func (a *app) consoleCommand() *cobra.Command {
 		Long: "Print an address for a WebMKS viewer that opens the VM's screen, once.\nIt is a secret, and leads to the VM's hypervisor, which the viewer must be able to reach.",
 	}
 	f := &acting{}
-	a.vmFlags(c, &f.host)
+	a.vmFlags(c, &f.which)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		return a.with(func(c *client.Client) error {
-			vm, err := a.target(cmd.Context(), c, args[0], f.host)
+			vm, err := a.target(cmd.Context(), c, args[0], f.which)
 			if err != nil {
 				return err
 			}
@@ -92,10 +92,10 @@ func snapshots(vm api.Resource) []snapshot {
 }
 
 func (a *app) snapshotCommand() *cobra.Command {
-	var host string
+	var in which
 	list := &cobra.Command{Use: "list VM", Short: "List the snapshots of a VM", Args: exactly("VM"), RunE: func(cmd *cobra.Command, args []string) error {
 		return a.with(func(c *client.Client) error {
-			vm, err := findVM(cmd.Context(), c, args[0], host)
+			vm, err := findVM(cmd.Context(), c, args[0], in)
 			if err != nil {
 				return err
 			}
@@ -110,7 +110,7 @@ func (a *app) snapshotCommand() *cobra.Command {
 			return a.print(all, t)
 		})
 	}}
-	a.vmFlags(list, &host)
+	a.vmFlags(list, &in)
 	return group("snapshot", "Snapshots of VMs", list, a.snapshotCreate(), a.snapshotRemove(), a.snapshotRevert())
 }
 
@@ -168,8 +168,7 @@ func (a *app) completeSnapshot(cmd *cobra.Command, args []string, begun string) 
 	}
 	var names []string
 	_ = a.with(func(c *client.Client) error { // no names are an answer, too
-		host, _ := cmd.Flags().GetString("host") // the flag exists
-		vm, err := findVM(cmd.Context(), c, args[0], host)
+		vm, err := findVM(cmd.Context(), c, args[0], whichOf(cmd))
 		for _, s := range snapshots(vm) {
 			if strings.HasPrefix(s.Name, begun) {
 				names = append(names, kindtable.Clean(s.Name))
