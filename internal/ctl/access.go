@@ -24,7 +24,7 @@ func (a *app) tokenCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.output == "json" || a.output == "yaml" {
+			if a.machine() {
 				return a.print(made, table{})
 			}
 			on, program := "host", "pf9-hostagent"

@@ -146,7 +146,7 @@ func plain(ctx context.Context, err error) error {
 
 // report prints what came of an action. Of a failure it is the error, too.
 func (a *app) report(vm api.Resource, words string, act api.Action) error {
-	machine := a.output == "json" || a.output == "yaml"
+	machine := a.machine()
 	if machine {
 		if err := a.print(act, table{}); err != nil {
 			return err

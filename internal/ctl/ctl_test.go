@@ -21,7 +21,14 @@ var lunColumns = []plugin.Column{{Name: "WWN", Path: "wwn", Wide: true}, {Name: 
 func deploymentUnit(t *testing.T) (url, ca, token string) {
 	t.Helper()
 	answers := map[string]any{
-		"GET /api/v1/hosts":                          api.Hosts{Items: []api.Host{{ID: "0b5c7d7e-8a52-4a0c-9a3f-1f2e3d4c5b6a", Hostname: "kvm1\x1b[31m", Reason: "the tunnel broke", Kind: "gateway", Hypervisor: "VMWareCluster", Counts: map[string]int{"compute.vm": 3}}}},
+		"GET /api/v1/hosts": api.Hosts{Items: []api.Host{
+			{ID: "0b5c7d7e-8a52-4a0c-9a3f-1f2e3d4c5b6a", Hostname: "kvm1\x1b[31m", Reason: "the tunnel broke", Kind: "gateway", Hypervisor: "VMWareCluster", Counts: map[string]int{"compute.vm": 3}},
+			{ID: "0b5c7d7f-8a52-4a0c-9a3f-1f2e3d4c5b6a", Hostname: "gw1", Connected: true, Kind: "gateway", Sources: []api.Source{
+				{Name: "vcenter-east", State: "ok"},
+				{Name: "vcenter-west", State: "degraded", Reason: "its certificate has changed\x1b"},
+				{Name: "tags-west", State: "degraded", Reason: "its certificate has changed\x1b"},
+			}},
+		}},
 		"GET /api/v1/resources/compute.vm":           api.Resources{Items: []api.Resource{{Hostname: "kvm1", Name: "web", State: "running", Stale: true, Spec: json.RawMessage(`{"vcpus":2,"memory_bytes":1073741824}`)}}},
 		"GET /api/v1/resources/storage.filesystem":   api.Resources{},
 		"GET /api/v1/resources/storage.pool":         api.Resources{},
@@ -89,7 +96,8 @@ func TestCommands(t *testing.T) {
 		{"context", "context set acme --url " + url + " --token-file " + token + " --ca-file " + ca, 0, "", ""},
 		{"contexts", "context list", 0, "acme", ""},
 		{"unknown context", "host list --context other", 1, "", `no context "other"`},
-		{"hosts", "host list", 0, "kvm1?[31m  disconnected: the tunnel broke  3", ""},
+		{"hosts", "host list", 0, "kvm1?[31m  disconnected: the tunnel broke  ", ""},
+		{"why sources of hosts are not well", "host list", 0, "connected, vcenter-west degraded, tags-west degraded", "gw1: vcenter-west, tags-west degraded: its certificate has changed?\n"},
 		{"hosts in full", "host list -o wide", 0, "gateway  VMWareCluster", ""},
 		{"hosts without headers", "host list --no-headers", 0, "0b5c7d7e", ""},
 		{"hosts as YAML", "host list -o yaml", 0, "compute.vm: 3", ""},

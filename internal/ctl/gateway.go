@@ -124,7 +124,7 @@ func (a *app) pair(ctx context.Context, c *client.Client, h api.Host, p *pairing
 	if res.Now.OwnControl {
 		res.Now.ControlUser = r.ControlUser
 	}
-	if a.output == "json" || a.output == "yaml" {
+	if a.machine() {
 		return a.print(res, table{})
 	}
 	_, err = io.WriteString(a.out, paired.Text(res, paired.ByDeploymentUnit(p.host, res.As)))

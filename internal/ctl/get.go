@@ -69,7 +69,7 @@ func (a *app) getCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.print(all, a.tables(kinds, all)...)
+			return a.printAll(all, a.tables(kinds, all)...)
 		})
 	}
 	return c
@@ -89,12 +89,12 @@ func (a *app) getOne(ctx context.Context, c *client.Client, kinds []api.Kind, q 
 		return err
 	case len(all) == 0:
 		return fmt.Errorf("there is no %s with the id or name %q", names(kinds), id)
-	case len(all) == 1:
-		return a.print(all[0], a.tables(kinds, all)...)
-	case a.output == "json" || a.output == "yaml":
+	case len(all) == 1 && a.machine():
+		return a.print(all[0])
+	case len(all) > 1 && a.machine():
 		return fmt.Errorf("%d resources have the id or name %q; say which with --host", len(all), id)
 	}
-	return a.print(all, a.tables(kinds, all)...)
+	return a.printAll(all, a.tables(kinds, all)...)
 }
 
 // wordsHelp says which kinds the words mean.

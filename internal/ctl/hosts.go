@@ -24,7 +24,11 @@ func (a *app) hostCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.print(hosts, hostTable(hosts, time.Now()))
+			if err := a.print(hosts, hostTable(hosts, time.Now())); err != nil || a.machine() {
+				return err
+			}
+			a.tell(sourceWhys(hosts))
+			return nil
 		})
 	}}
 	var reason string

@@ -8,8 +8,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/openpf9/openpf9/internal/api"
+	"github.com/openpf9/openpf9/internal/wire"
 	"github.com/openpf9/openpf9/plugin"
 	"github.com/openpf9/openpf9/plugin/inventory"
 )
@@ -136,6 +138,43 @@ func TestTables(t *testing.T) {
 	}
 	if _, out, errs, _ := runOn(t, estate(), "get storage"); out != "" || errs != "There are none.\n" {
 		t.Errorf("nothing of several kinds: %q, %q", out, errs)
+	}
+}
+
+// Why rows are stale is said once for all of one cause, below the table.
+func TestWhyRowsAreStale(t *testing.T) {
+	const cause = "module vcenter-east is degraded: vc.east.example refuses the account"
+	all := estate()
+	for i := range all {
+		if all[i].Source == inventory.VCenterModule("east") {
+			all[i].Stale, all[i].StaleSince, all[i].StaleReason = true, time.Now(), cause
+		}
+	}
+	for _, tc := range []struct {
+		line        string
+		inRows, own int // times that the cause is said
+	}{
+		{"get vm", 0, 1},
+		{"vm list", 0, 1},
+		{"get vcenter", 0, 1},
+		{"get storage", 0, 0},
+		{"get vm --no-headers", 0, 0},
+		{"get vm -o wide", 2, 0},
+		{"get vm -o json", 2, 0},
+	} {
+		status, out, errs, _ := runOn(t, all, tc.line)
+		if n := strings.Count(errs, "stale on gw1 since "+clock(time.Now())[:11]); status != 0 || strings.Count(out, cause) != tc.inRows || strings.Count(errs, cause) != tc.own || n != tc.own {
+			t.Errorf("%s: status %d\n%s\n%s", tc.line, status, out, errs)
+		}
+	}
+	long := make([]api.Resource, mostWhys+2)
+	for i := range long {
+		long[i] = api.Resource{Host: wire.HostID(strings.Repeat("x", i)), Hostname: "gw", Stale: true, StaleReason: strings.Repeat("bad\x1b", 100)}
+	}
+	var errs bytes.Buffer
+	(&app{errs: &errs}).tell(staleWhys(long))
+	if lines := strings.Split(errs.String(), "\n"); len(lines) != mostWhys+2 || len(lines[0]) != longWhy+3 || strings.Contains(lines[0], "\x1b") || lines[mostWhys] != "... and 2 more; -o wide says why of each" {
+		t.Errorf("many and long causes:\n%s", &errs)
 	}
 }
 

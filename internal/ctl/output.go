@@ -44,6 +44,9 @@ func (t *table) shown(wide, headers bool) []int {
 	return shown
 }
 
+// machine says whether programs read the output.
+func (a *app) machine() bool { return a.output == "json" || a.output == "yaml" }
+
 // print writes v for programs or the tables for people, as -o says. Of several
 // tables those without rows are left out.
 func (a *app) print(v any, tables ...table) error {

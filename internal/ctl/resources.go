@@ -27,7 +27,7 @@ func (a *app) resourceCommand(c *cobra.Command, show func([]api.Resource) table,
 				return err
 			}
 			all = slices.DeleteFunc(all, isUplink)
-			return a.print(all, show(all))
+			return a.printAll(all, show(all))
 		})
 	}
 	return c

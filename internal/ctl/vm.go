@@ -62,7 +62,7 @@ func (a *app) consoleCommand() *cobra.Command {
 				return err
 			case act.State == wire.ActionSucceeded && (act.Result == nil || act.Result.Console == nil):
 				return fmt.Errorf("%s: the ticket was lost on the way; ask again", vm.Name)
-			case act.State != wire.ActionSucceeded || a.output == "json" || a.output == "yaml":
+			case act.State != wire.ActionSucceeded || a.machine():
 				return a.report(vm, "", act)
 			}
 			t := act.Result.Console
@@ -107,7 +107,11 @@ func (a *app) snapshotCommand() *cobra.Command {
 			for _, s := range all {
 				t.add(s.ID, s.Name, age(s.Created, now), strconv.FormatBool(s.Current), s.State, s.Parent, s.Description)
 			}
-			return a.print(all, t)
+			if err := a.print(all, t); err != nil {
+				return err
+			}
+			a.tell(staleWhys([]api.Resource{vm}))
+			return nil
 		})
 	}}
 	a.vmFlags(list, &in)
