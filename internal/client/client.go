@@ -261,30 +261,6 @@ func (c *Client) Host(ctx context.Context, id wire.HostID) (api.Host, error) {
 	return out, err
 }
 
-// Find returns a host by its id, or by its name if only one has it.
-func (c *Client) Find(ctx context.Context, name string) (api.Host, error) {
-	if wire.HostID(name).Validate() == nil {
-		return c.Host(ctx, wire.HostID(name))
-	}
-	all, err := c.Hosts(ctx)
-	if err != nil {
-		return api.Host{}, err
-	}
-	var found []api.Host
-	for _, h := range all {
-		if h.Hostname == name {
-			found = append(found, h)
-		}
-	}
-	switch len(found) {
-	case 0:
-		return api.Host{}, fmt.Errorf("no host is called %q; see pf9ctl host list", name)
-	case 1:
-		return found[0], nil
-	}
-	return api.Host{}, fmt.Errorf("%d hosts are called %q; give the id", len(found), name)
-}
-
 // Forget revokes a host's certificates and removes it from the catalogue.
 func (c *Client) Forget(ctx context.Context, id wire.HostID) error {
 	return c.call(ctx, http.MethodDelete, "/api/v1/hosts/"+url.PathEscape(string(id)), nil, nil, nil)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/openpf9/openpf9/internal/api"
 	"github.com/openpf9/openpf9/plugin"
@@ -96,9 +97,9 @@ func TestCommands(t *testing.T) {
 		{"context", "context set acme --url " + url + " --token-file " + token + " --ca-file " + ca, 0, "", ""},
 		{"contexts", "context list", 0, "acme", ""},
 		{"unknown context", "host list --context other", 1, "", `no context "other"`},
-		{"hosts", "host list", 0, "kvm1?[31m  disconnected: the tunnel broke  ", ""},
+		{"hosts", "host list", 0, "kvm1?[31m  gateway  disconnected: the tunnel broke  ", ""},
 		{"why sources of hosts are not well", "host list", 0, "connected, vcenter-west degraded, tags-west degraded", "gw1: vcenter-west, tags-west degraded: its certificate has changed?\n"},
-		{"hosts in full", "host list -o wide", 0, "gateway  VMWareCluster", ""},
+		{"hosts in full", "host list -o wide", 0, "VMWareCluster", ""},
 		{"hosts without headers", "host list --no-headers", 0, "0b5c7d7e", ""},
 		{"hosts as YAML", "host list -o yaml", 0, "compute.vm: 3", ""},
 		{"VMs", "vm list", 0, "web   running (stale)  2      1.0 GiB", ""},
@@ -151,6 +152,19 @@ func TestCommands(t *testing.T) {
 	}
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the file of contexts: %v, %v; want mode 0600", info, err)
+	}
+}
+
+func TestWhenAHostWasSeen(t *testing.T) {
+	now := time.Now()
+	for _, tc := range []struct {
+		connected bool
+		ago       time.Duration
+		want      string
+	}{{true, 59 * time.Second, "now"}, {true, 3 * time.Minute, "3m"}, {false, 59 * time.Second, "59s"}} {
+		if got := seen(api.Host{Connected: tc.connected, LastSeen: now.Add(-tc.ago)}, now); got != tc.want {
+			t.Errorf("connected %v, %v ago: %q, want %q", tc.connected, tc.ago, got, tc.want)
+		}
 	}
 }
 

@@ -83,15 +83,28 @@ func hostState(h api.Host) string {
 	return "connected"
 }
 
+// quiet is how long a host may have nothing to say; it reports each
+// minute, if nothing else is set.
+const quiet = 2 * time.Minute
+
+// seen is when a host was there last. One that holds its tunnel and reports as it
+// should is there now.
+func seen(h api.Host, now time.Time) string {
+	if h.Connected && now.Sub(h.LastSeen) < quiet {
+		return "now"
+	}
+	return age(h.LastSeen, now)
+}
+
 func hostTable(hosts []api.Host, now time.Time) table {
-	t := table{head: []string{"ID", "HOSTNAME", "STATE", "VMS", "AGENT", "LAST SEEN", "WARNINGS", "SINCE", "KIND", "HYPERVISOR", "ADDRESS"}, fixed: 6, wide: 7}
+	t := table{head: []string{"ID", "HOSTNAME", "KIND", "STATE", "VMS", "AGENT", "LAST SEEN", "WARNINGS", "SINCE", "HYPERVISOR", "ADDRESS"}, fixed: 7, wide: 8}
 	for _, h := range hosts {
 		var warnings []string
 		for _, w := range h.Warnings {
 			warnings = append(warnings, w.Code)
 		}
-		t.add(string(h.ID), h.Hostname, hostState(h), strconv.Itoa(h.Counts[inventory.KindVM]), h.Agent,
-			age(h.LastSeen, now), strings.Join(warnings, ","), age(h.Since, now), h.Kind, h.Hypervisor, h.Address)
+		t.add(string(h.ID), h.Hostname, h.Kind, hostState(h), strconv.Itoa(h.Counts[inventory.KindVM]), h.Agent,
+			seen(h, now), strings.Join(warnings, ","), age(h.Since, now), h.Hypervisor, h.Address)
 	}
 	return t
 }
@@ -106,7 +119,7 @@ func hostDetails(h api.Host, now time.Time) table {
 	t.add("hypervisor", h.Hypervisor)
 	t.add("address", h.Address)
 	t.add("first seen", age(h.FirstSeen, now))
-	t.add("last seen", age(h.LastSeen, now))
+	t.add("last seen", seen(h, now))
 	t.add("clock", fmt.Sprintf("%+.1f s from ours", h.ClockDriftSeconds))
 	if c := h.Certificate; c != nil {
 		t.add("certificate", fmt.Sprintf("%s, until %s", c.Serial, c.NotAfter.Format(time.RFC3339)))

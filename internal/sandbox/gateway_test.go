@@ -104,7 +104,7 @@ func TestGateway(t *testing.T) {
 			t.Fatal(err)
 		}
 		out, err := exec.CommandContext(ctx, b.Programs.Ctl, "host", "list", "-o", "wide", "--url", cp.URL, "--ca-file", cp.CAFile, "--token-file", token).CombinedOutput()
-		if err != nil || !strings.Contains(string(out), "gateway  VMWareCluster") {
+		if err != nil || !strings.Contains(string(out), "  gateway  connected") || !strings.Contains(string(out), "  VMWareCluster  ") {
 			t.Errorf("%v\n%s", err, out)
 		}
 	})
