@@ -45,10 +45,15 @@ func (a *app) filterFlags(c *cobra.Command, kinds kindsOf) *filter {
 	return f
 }
 
-// narrows says whether something beside the host is asked for.
-func (f *filter) narrows() bool {
-	flags := f.cmd.Flags()
-	return f.Name != "" || f.State != "" || f.Cluster != "" || f.vcenter != "" || flags.Changed("stale") || flags.Changed("invalid")
+// narrows returns a flag by which something beside the host is asked for; empty:
+// there is none.
+func (f *filter) narrows() string {
+	for _, flag := range []string{"vcenter", "cluster", "name", "state", "stale", "invalid"} {
+		if f.cmd.Flags().Changed(flag) {
+			return flag
+		}
+	}
+	return ""
 }
 
 // query is what the flags ask for. A host may be named by its name.

@@ -21,7 +21,8 @@ func (a *app) getCommand() *cobra.Command {
 		Long: "Show the resources of a kind, or those with an ID, which may be a name.\n" +
 			"KIND is one of the words below, or a kind such as com.acme.lun, or its last part.\n" +
 			"Columns that are empty in all rows are left out, unless --no-headers is given.\n" +
-			"With -w changes follow until interrupted; with -o json too each event is one line.\n\n" +
+			"With -w changes follow until interrupted; with -o json too each event is one line.\n" +
+			"Of the flags that select, -w takes --host alone.\n\n" +
 			"Words for KIND:\n" + wordsHelp(),
 		Example: "  pf9ctl get vm --vcenter east --cluster prod --state running\n  pf9ctl get cluster -o wide\n" +
 			"  pf9ctl get com.acme.lun --host kvm1 -w\n  pf9ctl get lun 600a0b80 -o yaml",
@@ -46,8 +47,11 @@ func (a *app) getCommand() *cobra.Command {
 		if len(args) == 2 {
 			id = args[1]
 		}
-		if watch && (f.narrows() || a.output == "yaml") {
-			return usagef("-w goes with --host only, and not with -o yaml")
+		switch narrow := f.narrows(); {
+		case watch && narrow != "":
+			return usagef("-w follows all of a kind, or with --host what one host has: leave out --%s", narrow)
+		case watch && a.output == "yaml":
+			return usagef("-w does not write YAML: use -o json, where each event is one line")
 		}
 		return a.with(func(c *client.Client) error {
 			kinds, err := kindsBehind(cmd.Context(), c, args[0])

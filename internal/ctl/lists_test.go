@@ -195,8 +195,8 @@ func TestFiltersAreTheDeploymentUnits(t *testing.T) {
 		{"no vCenter at all", "get vm --vcenter north", nil, 1, "vsphere.vcenter limit=1000", "no vCenter is known here"},
 		{"cluster of a vCenter", "get esxi --vcenter east --cluster prod", estate(), 0, "vsphere.host cluster=prod&limit=1000&source=vcenter-east", ""},
 		{"unknown cluster", "get vm --cluster prd", estate(), 1, "", `no cluster is called "prd"`},
-		{"watch of a cluster", "get vm -w --cluster prod", estate(), 2, "", "--host only"},
-		{"watch of a vCenter", "get vm -w --vcenter east", estate(), 2, "", "--host only"},
+		{"watch of a cluster", "get vm -w --cluster prod", estate(), 2, "", "leave out --cluster"},
+		{"watch of a vCenter", "get vm -w --vcenter east", estate(), 2, "", "leave out --vcenter"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			status, out, errs, asked := runOn(t, tc.all, tc.line)
