@@ -60,7 +60,12 @@ func (a *app) tokenCommand() *cobra.Command {
 		})
 	}}
 	revoke := &cobra.Command{Use: "revoke ID", Short: "End a join token", Args: exactly("ID"), RunE: func(cmd *cobra.Command, args []string) error {
-		return a.with(func(c *client.Client) error { return c.RevokeJoinToken(cmd.Context(), args[0]) })
+		return a.with(func(c *client.Client) error {
+			if err := c.RevokeJoinToken(cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			return a.done("join token %s: revoked; hosts that enrolled with it stay", args[0])
+		})
 	}}
 	return group("token", "Join tokens, with which hosts enrol", create, list, revoke)
 }

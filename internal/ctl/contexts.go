@@ -168,18 +168,27 @@ func (a *app) contextCommand() *cobra.Command {
 			return err
 		}
 		c.Contexts[args[0]], c.Current = d, args[0]
-		return a.save(c)
-	}}
-	use := a.changeContext("use", "Use a deployment unit from now on", func(c *contexts, name string) { c.Current = name })
-	remove := a.changeContext("remove", "Forget a deployment unit", func(c *contexts, name string) {
-		if delete(c.Contexts, name); c.Current == name {
-			c.Current = ""
+		if err := a.save(c); err != nil {
+			return err
 		}
+		return a.done("context %s: set, and used from now on: %s", args[0], d.URL)
+	}}
+	use := a.changeContext("use", "Use a deployment unit from now on", func(c *contexts, name string) string {
+		c.Current = name
+		return "used from now on: " + c.Contexts[name].URL
+	})
+	remove := a.changeContext("remove", "Forget a deployment unit", func(c *contexts, name string) string {
+		if delete(c.Contexts, name); c.Current != name {
+			return "removed"
+		}
+		c.Current = ""
+		return "removed, and none is used now; see pf9ctl context use"
 	})
 	return group("context", "Name the deployment units that you work with", list, set, use, remove)
 }
 
-func (a *app) changeContext(verb, short string, change func(*contexts, string)) *cobra.Command {
+// changeContext is a command about one context. change returns what to print.
+func (a *app) changeContext(verb, short string, change func(*contexts, string) string) *cobra.Command {
 	return &cobra.Command{
 		Use: verb + " NAME", Short: short, Args: exactly("NAME"),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
@@ -194,8 +203,11 @@ func (a *app) changeContext(verb, short string, change func(*contexts, string)) 
 			if _, found := c.Contexts[args[0]]; !found {
 				return fmt.Errorf("there is no context %q; see pf9ctl context list", args[0])
 			}
-			change(&c, args[0])
-			return a.save(c)
+			words := change(&c, args[0])
+			if err := a.save(c); err != nil {
+				return err
+			}
+			return a.done("context %s: %s", args[0], words)
 		},
 	}
 }

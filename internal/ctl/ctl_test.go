@@ -48,8 +48,11 @@ func deploymentUnit(t *testing.T) (url, ca, token string) {
 			{Hostname: "kvm1", Key: plugin.Key{Kind: "com.acme.lun", ID: "a"}, Name: "one", State: "on", Spec: json.RawMessage(`{"size_bytes":1073741824,"wwn":"600a"}`)},
 			{Hostname: "kvm1", Key: plugin.Key{Kind: "com.acme.lun", ID: "b"}, Name: "two", Invalid: "no size", Spec: json.RawMessage(`{}`)},
 		}},
-		"GET /api/v1/resources/host.node": api.Resources{Items: []api.Resource{{Hostname: "kvm1", Key: plugin.Key{Kind: "host.node", ID: "h"}, Spec: json.RawMessage(`{"os":{"pretty_name":"Debian 12"},"memory_bytes":1024}`)}}},
-		"POST /api/v1/join-tokens":        api.NewJoinToken{JoinToken: api.JoinToken{Kind: "host"}, Secret: "pf9j1.a.b.c"},
+		"GET /api/v1/resources/host.node":                                api.Resources{Items: []api.Resource{{Hostname: "kvm1", Key: plugin.Key{Kind: "host.node", ID: "h"}, Spec: json.RawMessage(`{"os":{"pretty_name":"Debian 12"},"memory_bytes":1024}`)}}},
+		"POST /api/v1/hosts/0b5c7d7f-8a52-4a0c-9a3f-1f2e3d4c5b6a/revoke": struct{}{},
+		"DELETE /api/v1/hosts/0b5c7d7f-8a52-4a0c-9a3f-1f2e3d4c5b6a":      struct{}{},
+		"DELETE /api/v1/join-tokens/t1":                                  struct{}{},
+		"POST /api/v1/join-tokens":                                       api.NewJoinToken{JoinToken: api.JoinToken{Kind: "host"}, Secret: "pf9j1.a.b.c"},
 	}
 	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer, found := answers[r.Method+" "+r.URL.Path]
@@ -94,7 +97,10 @@ func TestCommands(t *testing.T) {
 	}{
 		{"no context", "host list", 1, "", "pf9ctl context set NAME"},
 		{"context without address", "context set acme --token-file " + token, 2, "", "--url is missing"},
-		{"context", "context set acme --url " + url + " --token-file " + token + " --ca-file " + ca, 0, "", ""},
+		{"context", "context set acme --url " + url + " --token-file " + token + " --ca-file " + ca, 0, "context acme: set, and used from now on: " + url + "\n", ""},
+		{"another context", "context set beta --url https://du.beta.example --token-file " + token, 0, "context beta: set", ""},
+		{"use", "context use acme", 0, "context acme: used from now on: " + url + "\n", ""},
+		{"remove another", "context remove beta", 0, "context beta: removed\n", ""},
 		{"contexts", "context list", 0, "acme", ""},
 		{"unknown context", "host list --context other", 1, "", `no context "other"`},
 		{"hosts", "host list", 0, "kvm1?[31m  gateway  disconnected: the tunnel broke  ", ""},
@@ -134,9 +140,14 @@ func TestCommands(t *testing.T) {
 		{"unknown flag", "host list --loud", 2, "", "--loud"},
 		{"missing argument", "host revoke", 2, "", "HOST is missing"},
 		{"unknown output", "host list -o xml", 2, "", "want table, wide, json or yaml"},
+		{"revoke", "host revoke gw1", 0, "gw1 (0b5c7d7f-8a52-4a0c-9a3f-1f2e3d4c5b6a): revoked; to let it in again make a token for it: pf9ctl token create --host 0b5c7d7f-8a52-4a0c-9a3f-1f2e3d4c5b6a --kind gateway\n", ""},
+		{"revoke for a script", "host revoke gw1 -o json", 0, "", ""},
+		{"forget", "host forget 0b5c7d7f", 0, "gw1 (0b5c7d7f-8a52-4a0c-9a3f-1f2e3d4c5b6a): revoked and forgotten\n", ""},
+		{"revoke a token", "token revoke t1", 0, "join token t1: revoked; ", ""},
+		{"revoke no token", "token revoke t2", 1, "", "there is none"},
 		{"completion", "completion bash", 0, "__start_pf9ctl", ""},
 		{"completion of hosts", "__complete host show kvm", 0, "kvm1", ""},
-		{"remove", "context remove acme", 0, "", ""},
+		{"remove", "context remove acme", 0, "context acme: removed, and none is used now", ""},
 	}
 	for _, test := range tests { // in this order: they share the file
 		t.Run(test.name, func(t *testing.T) {

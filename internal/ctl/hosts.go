@@ -1,6 +1,7 @@
 package ctl
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -33,7 +34,14 @@ func (a *app) hostCommand() *cobra.Command {
 	}}
 	var reason string
 	revoke := a.onHost("revoke", "End a host's certificates and cut its tunnel", func(cmd *cobra.Command, c *client.Client, h api.Host) error {
-		return c.Revoke(cmd.Context(), h.ID, reason)
+		if err := c.Revoke(cmd.Context(), h.ID, reason); err != nil {
+			return err
+		}
+		kind := ""
+		if h.Kind == "gateway" {
+			kind = " --kind gateway"
+		}
+		return a.done("%s: revoked; to let it in again make a token for it: pf9ctl token create --host %s%s", called(h), h.ID, kind)
 	})
 	revoke.Flags().StringVar(&reason, "reason", "", "why, for the audit")
 	return group(
@@ -43,7 +51,10 @@ func (a *app) hostCommand() *cobra.Command {
 		}),
 		a.watchCommand(), revoke,
 		a.onHost("forget", "Revoke a host and remove it from the catalogue", func(cmd *cobra.Command, c *client.Client, h api.Host) error {
-			return c.Forget(cmd.Context(), h.ID)
+			if err := c.Forget(cmd.Context(), h.ID); err != nil {
+				return err
+			}
+			return a.done("%s: revoked and forgotten", called(h))
 		}),
 	)
 }
@@ -63,6 +74,9 @@ func (a *app) onHost(verb, short string, do func(*cobra.Command, *client.Client,
 		},
 	}
 }
+
+// called is a host for people, whom a name alone may mislead.
+func called(h api.Host) string { return fmt.Sprintf("%s (%s)", cmp.Or(h.Hostname, "-"), h.ID) }
 
 func hostState(h api.Host) string {
 	if !h.Connected {

@@ -47,6 +47,15 @@ func (t *table) shown(wide, headers bool) []int {
 // machine says whether programs read the output.
 func (a *app) machine() bool { return a.output == "json" || a.output == "yaml" }
 
+// done says what was done, to people.
+func (a *app) done(format string, args ...any) error {
+	if a.machine() {
+		return nil
+	}
+	_, err := fmt.Fprintln(a.out, kindtable.Clean(fmt.Sprintf(format, args...)))
+	return err
+}
+
 // print writes v for programs or the tables for people, as -o says. Of several
 // tables those without rows are left out.
 func (a *app) print(v any, tables ...table) error {
