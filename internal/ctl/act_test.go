@@ -168,7 +168,7 @@ func TestActingCommands(t *testing.T) {
 		{"of one host", "vm start web --host gw1", []api.Action{good}, 0, 0, "web: started", "", `"id":"vm-1"`},
 		{"unknown", "vm start nobody", nil, 0, 1, "", "no VM has the id or name", ""},
 		{"pattern", "vm start w*", nil, 0, 1, "", "no VM has the id or name", ""},
-		{"no VM", "vm start", nil, 0, 2, "", "VM is missing", ""},
+		{"no VM", "vm start", nil, 0, 2, "", "pf9ctl: vm start: VM is missing; see pf9ctl vm start --help\n", ""},
 		{"endless", "vm start db --timeout 2h", nil, 0, 2, "", "--timeout", ""},
 		{"snapshot", "vm snapshot create db before --memory", []api.Action{good}, 0, 0, "db: snapshot before made", "", `"arguments":{"name":"before","memory":true}`},
 		{"snapshot of both", "vm snapshot create db before --memory --quiesce", nil, 0, 2, "", "exclude", ""},
@@ -185,6 +185,7 @@ func TestActingCommands(t *testing.T) {
 		{"too many actions", "action list --limit 1001", nil, 0, 2, "", "want 1 to 1000", ""},
 		{"an action", "action show action-1", []api.Action{known}, 0, 0, "vm         web (vm-1)\nstate      failed (uncertain)\n", "", ""},
 		{"an action by an older script", "action show action-1 --host gw1 -o json", []api.Action{known}, 0, 0, `"hostname": "gw1"`, "", ""},
+		{"no such action", "action show nope", nil, 0, 1, "", "pf9ctl: there is no action nope, or it is too old to be kept; see pf9ctl action list\n", ""},
 		{"completion of VMs", "__complete vm start d", nil, 0, 0, "db\n", "", ""},
 		{"completion of snapshots", "__complete vm snapshot revert db be", nil, 0, 0, "before\n", "", ""},
 	}

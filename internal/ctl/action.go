@@ -2,7 +2,9 @@ package ctl
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/openpf9/openpf9/internal/api"
@@ -68,6 +70,9 @@ func (a *app) actionShow() *cobra.Command {
 	c := &cobra.Command{Use: "show ID", Short: "Show an action", Args: exactly("ID"), RunE: func(cmd *cobra.Command, args []string) error {
 		return a.with(func(c *client.Client) error {
 			act, err := c.ActionByID(cmd.Context(), args[0])
+			if refusal, ok := errors.AsType[*client.Error](err); ok && refusal.Status == http.StatusNotFound {
+				return fmt.Errorf("there is no action %s, or it is too old to be kept; see pf9ctl action list", word(args[0]))
+			}
 			if err != nil {
 				return err
 			}

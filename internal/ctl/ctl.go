@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/openpf9/openpf9/internal/client"
 	"github.com/openpf9/openpf9/internal/kindtable"
@@ -116,11 +117,12 @@ func group(use, short string, children ...*cobra.Command) *cobra.Command {
 // exactly demands arguments, which it names.
 func exactly(names ...string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
+		verb := strings.TrimPrefix(c.CommandPath(), "pf9ctl ") // which Main says
 		switch {
 		case len(args) < len(names):
-			return usagef("%s: %s is missing", c.CommandPath(), names[len(args)])
+			return usagef("%s: %s is missing; see %s --help", verb, names[len(args)], c.CommandPath())
 		case len(args) > len(names):
-			return usagef("%s: unexpected argument %q", c.CommandPath(), args[len(names)])
+			return usagef("%s: unexpected argument %q; see %s --help", verb, args[len(names)], c.CommandPath())
 		}
 		return nil
 	}

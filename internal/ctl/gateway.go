@@ -53,6 +53,9 @@ func (a *app) gatewayCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
+				if h.Kind == "host" {
+					return fmt.Errorf("%s is a host with its own VMs, not a gateway, and cannot be paired with a vCenter; see pf9ctl host list", called(h))
+				}
 				return a.pair(cmd.Context(), c, h, p, ask)
 			})
 		},

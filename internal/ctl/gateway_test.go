@@ -19,7 +19,10 @@ import (
 
 var pin = strings.Repeat("AB:", 31) + "AB"
 
-const pairedID = "0b5c7d7e-8a52-4a0c-9a3f-1f2e3d4c5b6a"
+const (
+	pairedID = "0b5c7d7e-8a52-4a0c-9a3f-1f2e3d4c5b6a"
+	kvmID    = "0b5c7d7f-8a52-4a0c-9a3f-1f2e3d4c5b6a"
+)
 
 // between is a deployment unit in front of a gateway.
 type between struct {
@@ -33,7 +36,7 @@ func (b *between) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var answer any
 	switch r.Method + " " + strings.TrimPrefix(r.URL.Path, "/api/v1/hosts") {
 	case "GET ":
-		answer = api.Hosts{Items: []api.Host{{ID: pairedID, Hostname: "gw1", Connected: true}}}
+		answer = api.Hosts{Items: []api.Host{{ID: pairedID, Hostname: "gw1", Connected: true, Kind: "gateway"}, {ID: kvmID, Hostname: "kvm1", Kind: "host"}}}
 	case "GET /" + pairedID + "/pairing":
 		answer = wire.PairingKey{PublicKey: b.key}
 	case "POST /" + pairedID + "/pairing/look":
@@ -140,6 +143,7 @@ func TestGatewayPair(t *testing.T) {
 		"half a code":        {"gateway pair gw1 east --vcenter vc --code-file @typo", "four groups of six", 1},
 		"no password":        {"gateway pair gw1 east --vcenter vc --thumbprint " + pin + " --user gw --password-file @empty --code-file @code", "want one line", 1},
 		"password as a flag": {"gateway pair gw1 east --vcenter vc --password hush", "unknown flag", 2},
+		"a host":             {"gateway pair kvm1 east --vcenter vc", "kvm1 (" + kvmID + ") is a host with its own VMs, not a gateway", 1},
 		"unknown gateway":    {"gateway pair gw2 east --vcenter vc", `no host is called "gw2"`, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
