@@ -127,6 +127,9 @@ func TestActingCommands(t *testing.T) {
 	unchanged.Result = &wire.ActionResult{Unchanged: true}
 	ticket := good
 	ticket.Result = &wire.ActionResult{Console: &wire.ConsoleTicket{URL: "wss://esx1/ticket/x\x1b", Fingerprint: "AA:BB"}}
+	sha1, sha256 := good, good
+	sha1.Result = &wire.ActionResult{Console: &wire.ConsoleTicket{URL: "wss://esx1/ticket/x", Fingerprint: strings.Repeat("52:6C:", 9) + "52:6C"}}
+	sha256.Result = &wire.ActionResult{Console: &wire.ConsoleTicket{URL: "wss://esx1/ticket/x", Fingerprint: strings.Repeat("52:6C:", 15) + "52:6C"}}
 	known := api.Action{
 		ID: "action-1", Host: gatewayID, Hostname: "gw1", Name: "web", Target: plugin.Key{Kind: "compute.vm", ID: "vm-1"}, Action: wire.ActionReset,
 		State: wire.ActionFailed, Uncertain: true, Reason: "it may have been done", RequestedBy: "ops", Progress: 40,
@@ -176,7 +179,9 @@ func TestActingCommands(t *testing.T) {
 		{"no snapshots", "vm snapshot list vm-1 -o json", nil, 0, 0, "[]\n", "", ""},
 		{"remove a snapshot", "vm snapshot remove db before --children", []api.Action{good}, 0, 0, "removed", "", `"arguments":{"snapshot":"before","children":true}`},
 		{"revert", "vm snapshot revert db snapshot-7", []api.Action{good}, 0, 0, "taken back to snapshot snapshot-7", "", "snapshot-revert"},
-		{"console", "vm console db", []api.Action{ticket}, 0, 0, "wss://esx1/ticket/x?\n", "AA:BB", "console"},
+		{"console", "vm console db", []api.Action{ticket}, 0, 0, "wss://esx1/ticket/x?\n", ". Fingerprint of the certificate there: AA:BB\n", "console"},
+		{"console with a SHA-1", "vm console db", []api.Action{sha1}, 0, 0, "wss://esx1/ticket/x\n", ". SHA-1 of the certificate there: 52:6C:", "console"},
+		{"console with a SHA-256", "vm console db", []api.Action{sha256}, 0, 0, "wss://esx1/ticket/x\n", ". SHA-256 of the certificate there: 52:6C:", "console"},
 		{"console lost", "vm console db", []api.Action{good}, 0, 1, "", "ask again", "console"},
 		{"actions", "action list", []api.Action{known}, 0, 0, "gw1   web  reset   failed (uncertain)  ops  it may have been done\n", "", ""},
 		{"actions in full", "action list -o wide", []api.Action{known}, 0, 0, "40 %      -      vm-1\n", "", ""},

@@ -66,12 +66,28 @@ func (a *app) consoleCommand() *cobra.Command {
 				return a.report(vm, "", act)
 			}
 			t := act.Result.Console
-			fmt.Fprintf(a.errs, "Good once, until %s. Certificate: %s\n", t.Expires.Local().Format(time.TimeOnly), kindtable.Clean(t.Fingerprint))
+			text := "Good once, until " + t.Expires.Local().Format(time.TimeOnly) + "."
+			if t.Fingerprint != "" {
+				text += fmt.Sprintf(" %s of the certificate there: %s", digest(t.Fingerprint), t.Fingerprint)
+			}
+			fmt.Fprintln(a.errs, kindtable.Clean(text))
 			_, err = fmt.Fprintln(a.out, kindtable.Clean(t.URL))
 			return err
 		})
 	}
 	return c
+}
+
+// digest names what a fingerprint was made with, which its number of
+// hexadecimal digits tells.
+func digest(fingerprint string) string {
+	switch len(strings.ReplaceAll(fingerprint, ":", "")) {
+	case 40:
+		return "SHA-1"
+	case 64:
+		return "SHA-256"
+	}
+	return "Fingerprint"
 }
 
 // A snapshot is one as a gateway describes it in a VM's spec.
