@@ -102,13 +102,13 @@ func (a *app) begin(ctx context.Context, c *client.Client, vm api.Resource, q ap
 	case err == nil:
 		return act, nil
 	case answered && refusal.Status < http.StatusInternalServerError:
-		return act, fmt.Errorf("%s: %s refused: %w", vm.Name, q.Action, err)
+		return act, fmt.Errorf("%s: %s refused: %w", vm.Name, verb(q.Action), err)
 	case answered:
-		return act, fmt.Errorf("%s: %s failed: %w", vm.Name, q.Action, err)
+		return act, fmt.Errorf("%s: %s failed: %w", vm.Name, verb(q.Action), err)
 	case !sent:
-		return act, fmt.Errorf("%s: %s failed: %w, nothing was done", vm.Name, q.Action, plain(ctx, err))
+		return act, fmt.Errorf("%s: %s failed: %w, nothing was done", vm.Name, verb(q.Action), plain(ctx, err))
 	}
-	return act, unknownError{fmt.Errorf("%s: nobody knows whether %s was begun; look with pf9ctl action list --vm %s: %w", vm.Name, q.Action, word(vm.ID), plain(ctx, err))}
+	return act, unknownError{fmt.Errorf("%s: nobody knows whether %s was begun; look with pf9ctl action list --vm %s: %w", vm.Name, verb(q.Action), word(vm.ID), plain(ctx, err))}
 }
 
 // await follows the action to its end, with its progress on a terminal.
@@ -129,7 +129,7 @@ func (a *app) await(ctx context.Context, c *client.Client, vm api.Resource, act 
 		})
 		if err != nil {
 			p.clear()
-			return act, unknownError{fmt.Errorf("%s: %s goes on without us; see pf9ctl action show %s: %w", vm.Name, act.Action, act.ID, plain(ctx, err))}
+			return act, unknownError{fmt.Errorf("%s: %s goes on without us; see pf9ctl action show %s: %w", vm.Name, verb(act.Action), act.ID, plain(ctx, err))}
 		}
 	}
 	return act, nil
@@ -154,11 +154,11 @@ func (a *app) report(vm api.Resource, words string, act api.Action) error {
 	}
 	switch {
 	case !act.Done():
-		words = fmt.Sprintf("%s is under way; see pf9ctl action show %s", act.Action, act.ID)
+		words = fmt.Sprintf("%s is under way; see pf9ctl action show %s", verb(act.Action), act.ID)
 	case act.State != wire.ActionSucceeded && act.Uncertain:
-		return unknownError{fmt.Errorf("%s: %s %s: %s; look again with %s", vm.Name, act.Action, act.State, act.Reason, lookAgain(vm, act.Action))}
+		return unknownError{fmt.Errorf("%s: %s %s: %s; look again with %s", vm.Name, verb(act.Action), act.State, act.Reason, lookAgain(vm, act.Action))}
 	case act.State != wire.ActionSucceeded:
-		return fmt.Errorf("%s: %s %s: %s", vm.Name, act.Action, act.State, act.Reason)
+		return fmt.Errorf("%s: %s %s: %s", vm.Name, verb(act.Action), act.State, act.Reason)
 	case act.Result != nil && act.Result.Unchanged:
 		words = act.Reason
 	case act.Reason != "":
@@ -177,6 +177,23 @@ func lookAgain(vm api.Resource, action string) string {
 		return "pf9ctl vm snapshot list " + word(vm.ID)
 	}
 	return "pf9ctl vm list --name " + word(vm.Name)
+}
+
+// verb is what the commands of vm call an action.
+func verb(action string) string {
+	switch action {
+	case wire.ActionPowerOn:
+		return "start"
+	case wire.ActionShutdown:
+		return "stop"
+	case wire.ActionPowerOff:
+		return "stop --force"
+	case wire.ActionReboot:
+		return "restart"
+	case wire.ActionReset:
+		return "restart --force"
+	}
+	return strings.ReplaceAll(action, "-", " ") // suspend, snapshot create
 }
 
 // word is a word of a shell's command line.
@@ -209,7 +226,7 @@ func (p *progress) show(name string, act api.Action) {
 	if !p.on {
 		return
 	}
-	text := fmt.Sprintf("%s: %s %s, %s", name, act.Action, act.State, span(time.Since(p.began)))
+	text := fmt.Sprintf("%s: %s %s, %s", name, verb(act.Action), act.State, span(time.Since(p.began)))
 	if act.Progress > 0 {
 		text += fmt.Sprintf(", %d %%", act.Progress)
 	}

@@ -152,12 +152,14 @@ func TestActingCommands(t *testing.T) {
 		{"restart", "vm restart db", []api.Action{good}, 0, 0, "asked to reboot", "", "reboot"},
 		{"restart by force", "vm restart db --force", []api.Action{good}, 0, 0, "db: reset", "", "reset"},
 		{"suspend as JSON", "vm suspend db -o json", []api.Action{good}, 0, 0, `"state": "succeeded"`, "", "suspend"},
-		{"not waited for", "vm start db --no-wait", nil, 0, 0, "db: power-on is under way; see pf9ctl action show action-1\n", "", "power-on"},
-		{"refused", "vm stop db", []api.Action{end(wire.ActionRefused, "VMware Tools do not run", false)}, 0, 1, "", "db: shutdown refused: VMware Tools do not run", "shutdown"},
+		{"not waited for", "vm start db --no-wait", nil, 0, 0, "db: start is under way; see pf9ctl action show action-1\n", "", "power-on"},
+		{"refused", "vm stop db", []api.Action{end(wire.ActionRefused, "VMware Tools do not run", false)}, 0, 1, "", "db: stop refused: VMware Tools do not run", "shutdown"},
 		{"failed as JSON", "vm stop db -o json", []api.Action{end(wire.ActionFailed, "no host", false)}, 0, 1, `"state": "failed"`, "no host", "shutdown"},
-		{"uncertain", "vm stop db", []api.Action{end(wire.ActionFailed, "it may have been done", true)}, 0, 3, "", "db: shutdown failed: it may have been done; look again with pf9ctl vm list --name db\n", "shutdown"},
+		{"uncertain", "vm stop db", []api.Action{end(wire.ActionFailed, "it may have been done", true)}, 0, 3, "", "db: stop failed: it may have been done; look again with pf9ctl vm list --name db\n", "shutdown"},
+		{"refused by force", "vm stop db --force", []api.Action{end(wire.ActionRefused, "not allowed", false)}, 0, 1, "", "pf9ctl: db: stop --force refused: not allowed\n", "power-off"},
+		{"refused snapshot", "vm snapshot remove db x", []api.Action{end(wire.ActionRefused, "not allowed", false)}, 0, 1, "", "pf9ctl: db: snapshot remove refused: not allowed\n", "snapshot-remove"},
 		{"uncertain snapshot", "vm snapshot create db x", []api.Action{end(wire.ActionFailed, "it may have been done", true)}, 0, 3, "", "look again with pf9ctl vm snapshot list vm-3\n", "snapshot-create"},
-		{"disconnected", "vm start away", nil, 0, 1, "", "pf9ctl: away: power-on failed: host gw1 is disconnected (the tunnel broke), nothing was done\n", "power-on"},
+		{"disconnected", "vm start away", nil, 0, 1, "", "pf9ctl: away: start failed: host gw1 is disconnected (the tunnel broke), nothing was done\n", "power-on"},
 		{"ambiguous", "vm start web", nil, 0, 2, "", "2 VMs have the id or name \"web\": give the id or --host: vm-1 on gw1 (running), vm-2 on gw2", ""},
 		{"in two vCenters of a gateway", "vm stop twin --force", nil, 0, 2, "", "2 VMs have the id or name \"twin\": give the id or --vcenter: " +
 			"6a39/vm-104 in cluster gold in vCenter east on gw1 (running), a403/vm-39 in cluster gold in vCenter west on gw1 (running)\n", ""},
@@ -183,12 +185,12 @@ func TestActingCommands(t *testing.T) {
 		{"console with a SHA-1", "vm console db", []api.Action{sha1}, 0, 0, "wss://esx1/ticket/x\n", ". SHA-1 of the certificate there: 52:6C:", "console"},
 		{"console with a SHA-256", "vm console db", []api.Action{sha256}, 0, 0, "wss://esx1/ticket/x\n", ". SHA-256 of the certificate there: 52:6C:", "console"},
 		{"console lost", "vm console db", []api.Action{good}, 0, 1, "", "ask again", "console"},
-		{"actions", "action list", []api.Action{known}, 0, 0, "gw1   web  reset   failed (uncertain)  ops  it may have been done\n", "", ""},
+		{"actions", "action list", []api.Action{known}, 0, 0, "gw1   web  restart --force  failed (uncertain)  ops  it may have been done\n", "", ""},
 		{"actions in full", "action list -o wide", []api.Action{known}, 0, 0, "40 %      -      vm-1\n", "", ""},
 		{"no actions as JSON", "action list --vm web -o json", []api.Action{}, 0, 0, "[]\n", "", ""},
 		{"actions in no state", "action list --state done", nil, 0, 2, "", "want succeeded, failed", ""},
 		{"too many actions", "action list --limit 1001", nil, 0, 2, "", "want 1 to 1000", ""},
-		{"an action", "action show action-1", []api.Action{known}, 0, 0, "vm         web (vm-1)\nstate      failed (uncertain)\n", "", ""},
+		{"an action", "action show action-1", []api.Action{known}, 0, 0, "action     vm restart --force\nhost       gw1 (" + string(gatewayID) + ")\nvm         web (vm-1)\nstate      failed (uncertain)\n", "", ""},
 		{"an action by an older script", "action show action-1 --host gw1 -o json", []api.Action{known}, 0, 0, `"hostname": "gw1"`, "", ""},
 		{"no such action", "action show nope", nil, 0, 1, "", "pf9ctl: there is no action nope, or it is too old to be kept; see pf9ctl action list\n", ""},
 		{"completion of VMs", "__complete vm start d", nil, 0, 0, "db\n", "", ""},
@@ -239,8 +241,8 @@ func TestTheDeploymentUnitIsOutOfReach(t *testing.T) {
 		status int
 		errs   string
 	}{
-		"when it is to be asked":  {true, 1, "db: power-on failed: the deployment unit at HOST cannot be reached (connection refused), nothing was done\n"},
-		"when it has the request": {false, 3, "db: nobody knows whether power-on was begun; look with pf9ctl action list --vm vm-3: the deployment unit at HOST cannot be reached (connection refused)\n"},
+		"when it is to be asked":  {true, 1, "db: start failed: the deployment unit at HOST cannot be reached (connection refused), nothing was done\n"},
+		"when it has the request": {false, 3, "db: nobody knows whether start was begun; look with pf9ctl action list --vm vm-3: the deployment unit at HOST cannot be reached (connection refused)\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -284,7 +286,7 @@ func TestAnInterruptedWait(t *testing.T) {
 	ca, token := credentials(t, s)
 	var out, errs bytes.Buffer
 	status := Main(ctx, "1.2.3", []string{"--config", filepath.Join(t.TempDir(), "none"), "--url", s.URL, "--token-file", token, "--ca-file", ca, "vm", "start", "db"}, &out, &errs)
-	if status != 3 || !strings.Contains(errs.String(), "power-on goes on without us; see pf9ctl action show action-1: interrupted") {
+	if status != 3 || !strings.Contains(errs.String(), "start goes on without us; see pf9ctl action show action-1: interrupted") {
 		t.Errorf("status %d\n%s\n%s", status, &out, &errs)
 	}
 }

@@ -101,7 +101,7 @@ func clock(t time.Time) string {
 func actionTable(all []api.Action) table {
 	t := table{head: []string{"ID", "REQUESTED", "HOST", "VM", "ACTION", "STATE", "BY", "REASON", "PROGRESS", "ENDED", "TARGET"}, wide: 8}
 	for _, x := range all {
-		t.add(x.ID, clock(x.Requested), cmp.Or(x.Hostname, string(x.Host)), cmp.Or(x.Name, x.Target.ID), x.Action, actionState(x), x.RequestedBy,
+		t.add(x.ID, clock(x.Requested), cmp.Or(x.Hostname, string(x.Host)), cmp.Or(x.Name, x.Target.ID), verb(x.Action), actionState(x), x.RequestedBy,
 			x.Reason, fmt.Sprintf("%d %%", x.Progress), clock(x.Ended), x.Target.ID)
 	}
 	return t
@@ -111,7 +111,7 @@ func actionDetails(x api.Action) table {
 	t := table{head: []string{"FIELD", "VALUE"}}
 	for _, row := range [][2]string{
 		{"id", x.ID},
-		{"action", x.Action},
+		{"action", "vm " + verb(x.Action)},
 		{"host", fmt.Sprintf("%s (%s)", cmp.Or(x.Hostname, "-"), x.Host)},
 		{"vm", fmt.Sprintf("%s (%s)", cmp.Or(x.Name, "-"), x.Target.ID)},
 		{"state", actionState(x)},

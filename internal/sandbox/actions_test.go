@@ -85,5 +85,5 @@ func TestVMsAreSwitched(t *testing.T) {
 	if err != nil || len(hosts) != 1 {
 		t.Fatalf("%d hosts, %v", len(hosts), err)
 	}
-	ctl("action list --host "+string(hosts[0].ID), "power-on", 0)
+	ctl("action list --host "+string(hosts[0].ID), "test  start ", 0)
 }

@@ -125,14 +125,14 @@ func TestVCenter(t *testing.T) {
 	t.Run("pf9ctl says in words that the vCenter is gone", func(t *testing.T) {
 		vc.Close()
 		want := "vCenter " + strings.TrimPrefix(vc.URL, "https://") + " cannot be reached (connection refused), nothing was done"
-		if out, err := ctl("vm", "stop", "--force", "DC0_C0_RP0_VM2"); err == nil || !strings.Contains(out, "power-off failed: "+want) {
+		if out, err := ctl("vm", "stop", "--force", "DC0_C0_RP0_VM2"); err == nil || !strings.Contains(out, "stop --force failed: "+want) {
 			t.Errorf("vm stop: %v\n%s", err, out)
 		}
 		if err := g.Restart(ctx); err != nil { // which then knows nothing of the vCenter
 			t.Fatal(err)
 		}
 		eventually.Nil(t, func() error {
-			if out, err := ctl("vm", "stop", "--force", "DC0_C0_RP0_VM2"); err == nil || !strings.Contains(out, "power-off failed: "+want) {
+			if out, err := ctl("vm", "stop", "--force", "DC0_C0_RP0_VM2"); err == nil || !strings.Contains(out, "stop --force failed: "+want) {
 				return fmt.Errorf("vm stop after a restart: %w\n%s", err, out)
 			}
 			return nil
