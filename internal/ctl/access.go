@@ -1,6 +1,7 @@
 package ctl
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -123,11 +124,14 @@ func (a *app) eventCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			t := table{head: []string{"TIME", "TYPE", "KIND", "NAME", "DETAIL", "HOST", "ID"}, wide: 5}
-			for _, e := range page.Items {
-				t.add(e.Time.Local().Format(time.DateTime), e.Type, e.About.Kind, e.Name, e.Detail, string(e.Host), e.About.ID)
+			if a.machine() {
+				return a.print(page.Items)
 			}
-			return a.print(page.Items, t)
+			hosts, err := c.Hosts(cmd.Context()) // events have their ids alone
+			if err != nil {
+				return err
+			}
+			return a.print(page.Items, eventTable(page.Items, hosts))
 		})
 	}}
 	list.Flags().StringVar(&host, "host", "", "only of this host, by id or name")
@@ -135,6 +139,19 @@ func (a *app) eventCommand() *cobra.Command {
 	list.Flags().IntVar(&limit, "limit", 100, "at most so many, 1 to 1000")
 	_ = list.RegisterFlagCompletionFunc("host", a.completeHost) // the flag exists
 	return group("event", "History of the hosts", list)
+}
+
+func eventTable(events []api.Event, hosts []api.Host) table {
+	names := make(map[wire.HostID]string, len(hosts))
+	for _, h := range hosts {
+		names[h.ID] = h.Hostname
+	}
+	t := table{head: []string{"TIME", "HOST", "TYPE", "KIND", "NAME", "DETAIL", "HOST ID", "ID"}, wide: 6}
+	for _, e := range events {
+		host := cmp.Or(names[e.Host], string(e.Host)) // it may be forgotten
+		t.add(e.Time.Local().Format(time.DateTime), host, e.Type, e.About.Kind, e.Name, e.Detail, string(e.Host), e.About.ID)
+	}
+	return t
 }
 
 func (a *app) auditCommand() *cobra.Command {

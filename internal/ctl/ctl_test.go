@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/openpf9/openpf9/internal/api"
+	"github.com/openpf9/openpf9/internal/wire"
 	"github.com/openpf9/openpf9/plugin"
 )
 
@@ -52,7 +53,11 @@ func deploymentUnit(t *testing.T) (url, ca, token string) {
 		"POST /api/v1/hosts/0b5c7d7f-8a52-4a0c-9a3f-1f2e3d4c5b6a/revoke": struct{}{},
 		"DELETE /api/v1/hosts/0b5c7d7f-8a52-4a0c-9a3f-1f2e3d4c5b6a":      struct{}{},
 		"DELETE /api/v1/join-tokens/t1":                                  struct{}{},
-		"POST /api/v1/join-tokens":                                       api.NewJoinToken{JoinToken: api.JoinToken{Kind: "host"}, Secret: "pf9j1.a.b.c"},
+		"GET /api/v1/events": api.Events{Items: []api.Event{
+			{Host: "0b5c7d7f-8a52-4a0c-9a3f-1f2e3d4c5b6a", Event: wire.Event{Type: "appeared", About: plugin.Key{Kind: "compute.vm", ID: "vm-1"}, Name: "web", Detail: "by hand"}},
+			{Host: "feed7d7f-8a52-4a0c-9a3f-1f2e3d4c5b6a", Event: wire.Event{Type: "appeared", About: plugin.Key{Kind: "compute.vm", ID: "vm-2"}}},
+		}},
+		"POST /api/v1/join-tokens": api.NewJoinToken{JoinToken: api.JoinToken{Kind: "host"}, Secret: "pf9j1.a.b.c"},
 	}
 	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer, found := answers[r.Method+" "+r.URL.Path]
@@ -132,6 +137,10 @@ func TestCommands(t *testing.T) {
 		{"completion of words", "__complete get stor", 0, "storage\n", ""},
 		{"nothing as JSON", "storage list -o json", 0, "[]\n", ""},
 		{"join token", "token create", 0, "pf9-hostagent enroll --du " + url + " --token -", ""},
+		{"events with their host", "event list", 0, "gw1                                   appeared  compute.vm  web   by hand\n", ""},
+		{"events of a host that was forgotten", "event list --no-headers", 0, "  feed7d7f-8a52-4a0c-9a3f-1f2e3d4c5b6a  appeared", ""},
+		{"events in full", "event list -o wide", 0, "0b5c7d7f-8a52-4a0c-9a3f-1f2e3d4c5b6a  vm-1\n", ""},
+		{"events as JSON", "event list -o json", 0, `"host": "feed7d7f-`, ""},
 		{"refused", "certificate list", 1, "", "pf9ctl: there is none\n"},
 		{"foreign authority", "host list --context acme --ca-file " + token, 1, "", "holds no PEM certificate"},
 		{"wrong token", "host list --token-file " + ca, 1, "", "pf9ctl:"},
