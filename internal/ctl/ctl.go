@@ -13,6 +13,7 @@ import (
 	"github.com/openpf9/openpf9/internal/client"
 	"github.com/openpf9/openpf9/internal/kindtable"
 	"github.com/openpf9/openpf9/internal/tty"
+	"github.com/openpf9/openpf9/plugin/inventory"
 	"github.com/spf13/cobra"
 )
 
@@ -70,6 +71,8 @@ func Main(ctx context.Context, version string, args []string, out, errs io.Write
 func (a *app) root(version string) *cobra.Command {
 	root := group("pf9ctl", "See and steer the hosts of a deployment unit",
 		a.hostCommand(), a.getCommand(), a.kindCommand(), a.vmCommand(), a.networkCommand(), a.storageCommand(),
+		a.listOf(inventory.KindVCenter, "vcenter", "vCenters that gateways know"), a.listOf(inventory.KindCluster, "cluster", "clusters of vCenters"),
+		a.listOf(inventory.KindDatastore, "datastore", "datastores of vCenters"),
 		a.gatewayCommand(), a.tokenCommand(), a.certificateCommand(), a.eventCommand(), a.actionCommand(), a.auditCommand(), a.contextCommand())
 	root.Version = version
 	root.SilenceErrors, root.SilenceUsage = true, true

@@ -54,7 +54,7 @@ func (a *app) gatewayCommand() *cobra.Command {
 					return err
 				}
 				if h.Kind == "host" {
-					return fmt.Errorf("%s is a host with its own VMs, not a gateway, and cannot be paired with a vCenter; see pf9ctl host list", called(h))
+					return fmt.Errorf("%s is a host with its own VMs, not a gateway, and cannot be paired with a vCenter; see pf9ctl gateway list", called(h))
 				}
 				return a.pair(cmd.Context(), c, h, p, ask)
 			})
@@ -71,8 +71,10 @@ func (a *app) gatewayCommand() *cobra.Command {
 	f.StringVar(&p.request.ControlUser, "control-user", "", "account of its own to act with; without it as before, or the first")
 	f.StringVar(&p.files.ControlPassword, "control-password-file", "", "file with its password, - for standard input")
 	f.StringVar(&p.codeFile, "code-file", "", "file with the pairing code, - for standard input")
-	return group("gateway", "Gateways beside vCenter", pair)
+	return group("gateway", "Gateways beside vCenter", pair, a.hostList("List the gateways", isGateway))
 }
+
+func isGateway(h api.Host) bool { return h.Kind == "gateway" }
 
 // complete takes over what was given of the settings, where nothing is not empty.
 func (p *pairing) complete(given func(flag string) bool) error {

@@ -131,6 +131,10 @@ func TestGatewayPair(t *testing.T) {
 		t.Errorf("again: the gateway reads %s, %v", opened, err)
 	}
 
+	if status, out, errs := run("gateway list"); status != 0 || !strings.Contains(out, "gw1") || strings.Contains(out, "kvm1") {
+		t.Errorf("list: status %d, %s\n%s", status, errs, out)
+	}
+
 	b.passed = nil
 	for name, test := range map[string]struct {
 		line, says string

@@ -19,33 +19,20 @@ import (
 )
 
 func (a *app) hostCommand() *cobra.Command {
-	list := &cobra.Command{Use: "list", Short: "List the hosts", Args: exactly(), RunE: func(cmd *cobra.Command, _ []string) error {
-		return a.with(func(c *client.Client) error {
-			hosts, err := c.Hosts(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if err := a.print(hosts, hostTable(hosts, time.Now())); err != nil || a.machine() {
-				return err
-			}
-			a.tell(sourceWhys(hosts))
-			return nil
-		})
-	}}
 	var reason string
 	revoke := a.onHost("revoke", "End a host's certificates and cut its tunnel", func(cmd *cobra.Command, c *client.Client, h api.Host) error {
 		if err := c.Revoke(cmd.Context(), h.ID, reason); err != nil {
 			return err
 		}
 		kind := ""
-		if h.Kind == "gateway" {
+		if isGateway(h) {
 			kind = " --kind gateway"
 		}
 		return a.done("%s: revoked; to let it in again make a token for it: pf9ctl token create --host %s%s", called(h), h.ID, kind)
 	})
 	revoke.Flags().StringVar(&reason, "reason", "", "why, for the audit")
 	return group(
-		"host", "Hosts and gateways", list,
+		"host", "Hosts and gateways", a.hostList("List the hosts and gateways", func(api.Host) bool { return true }),
 		a.onHost("show", "Show a host in full", func(_ *cobra.Command, _ *client.Client, h api.Host) error {
 			return a.print(h, hostDetails(h, time.Now()))
 		}),
@@ -57,6 +44,29 @@ func (a *app) hostCommand() *cobra.Command {
 			return a.done("%s: revoked and forgotten", called(h))
 		}),
 	)
+}
+
+// hostList lists the hosts that are wanted.
+func (a *app) hostList(short string, wanted func(api.Host) bool) *cobra.Command {
+	return &cobra.Command{Use: "list", Short: short, Args: exactly(), RunE: func(cmd *cobra.Command, _ []string) error {
+		return a.with(func(c *client.Client) error {
+			all, err := c.Hosts(cmd.Context())
+			if err != nil {
+				return err
+			}
+			hosts := []api.Host{} // also for JSON, where there are none
+			for _, h := range all {
+				if wanted(h) {
+					hosts = append(hosts, h)
+				}
+			}
+			if err := a.print(hosts, hostTable(hosts, time.Now())); err != nil || a.machine() {
+				return err
+			}
+			a.tell(sourceWhys(hosts))
+			return nil
+		})
+	}}
 }
 
 // onHost is a command about one host, which is named by its id or its name.

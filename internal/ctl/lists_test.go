@@ -99,6 +99,12 @@ func TestTables(t *testing.T) {
 		{"the first warning and their count", "get cluster", estate(), "" +
 			"HOST  NAME  VCENTER  HOSTS  CORES  MEMORY  HA    DRS    WARNINGS\n" +
 			"gw1   prod  east     2      0      0 B     true  false  DRS is off: turn it on and set it to fully automated, or new VMs find no host (and 1 more)\n"},
+		{"clusters by their own command", "cluster list --no-headers -o wide", estate(), "gw1  prod  -  east  2  "},
+		{"vCenters by their own command", "vcenter list", estate(), "" +
+			"HOST  NAME             STATE  VCENTER  VERSION\n" +
+			"gw1   vc.east.example  ok     east     8.0.3\n" +
+			"gw2   vc.west.example  ok     west     8.0.3\n"},
+		{"no datastores by their own command", "datastore list", estate(), "HOST  NAME  STATE  VCENTER  "},
 		{"all warnings", "get cluster -o wide", estate(), "find no host; no datastore is shared by all hosts: mount one on each, or VMs cannot move  "},
 		{"port groups, uplinks marked", "get portgroup", estate(), "" +
 			"HOST  NAME         VCENTER  TYPE         SWITCH  VLAN    UPLINK\n" +
@@ -193,6 +199,7 @@ func TestFiltersAreTheDeploymentUnits(t *testing.T) {
 		{"vCenter that two gateways know", "get vm --vcenter vc.east.example", twice, 2, "vsphere.vcenter limit=1000", "2 gateways know"},
 		{"unknown vCenter", "get vm --vcenter north", estate(), 1, "vsphere.vcenter limit=1000", `no vCenter is called "north"; known are east, west`},
 		{"no vCenter at all", "get vm --vcenter north", nil, 1, "vsphere.vcenter limit=1000", "no vCenter is known here"},
+		{"cluster of a vCenter by its own command", "cluster list --vcenter west", estate(), 0, "vsphere.cluster limit=1000&source=vcenter-west", ""},
 		{"cluster of a vCenter", "get esxi --vcenter east --cluster prod", estate(), 0, "vsphere.host cluster=prod&limit=1000&source=vcenter-east", ""},
 		{"unknown cluster", "get vm --cluster prd", estate(), 1, "", `no cluster is called "prd"`},
 		{"watch of a cluster", "get vm -w --cluster prod", estate(), 2, "", "leave out --cluster"},

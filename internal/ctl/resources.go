@@ -42,7 +42,38 @@ func isUplink(r api.Resource) bool {
 
 func (a *app) vmCommand() *cobra.Command {
 	c := &cobra.Command{Use: "list", Short: "List the VMs", Args: exactly()}
-	return group("vm", "Virtual machines", append(a.powerCommands(), a.resourceCommand(c, a.vmTable, inventory.KindVM), a.snapshotCommand(), a.consoleCommand())...)
+	return group("vm", "Virtual machines", append(a.powerCommands(),
+		a.resourceCommand(c, a.vmTable, inventory.KindVM), a.vmShow(), a.snapshotCommand(), a.consoleCommand())...)
+}
+
+// vmShow prints all that is known of a VM, which is more than a table can hold.
+func (a *app) vmShow() *cobra.Command {
+	var w which
+	c := &cobra.Command{
+		Use: "show VM", Short: "Show a VM in full", Args: exactly("VM"),
+		Long: "Show all that is known of a VM, as YAML or, with -o json, as JSON.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.with(func(c *client.Client) error {
+				vm, err := findVM(cmd.Context(), c, args[0], w)
+				if err != nil {
+					return err
+				}
+				if a.machine() {
+					return a.print(vm)
+				}
+				return writeYAML(a.out, vm)
+			})
+		},
+	}
+	a.vmFlags(c, &w)
+	return c
+}
+
+// listOf is a group that lists the resources of a kind, as get does.
+func (a *app) listOf(kind, use, what string) *cobra.Command {
+	c := &cobra.Command{Use: "list", Short: "List the " + what, Args: exactly()}
+	show := func(all []api.Resource) table { return a.sheetFor(api.Kind{Kind: kind}, all).table(all) }
+	return group(use, strings.ToUpper(what[:1])+what[1:], a.resourceCommand(c, show, kind))
 }
 
 func (a *app) networkCommand() *cobra.Command {
