@@ -33,7 +33,7 @@ func (a *app) filterFlags(c *cobra.Command, kinds kindsOf) *filter {
 	flags.StringVar(&f.Host, "host", "", "only of this host or gateway, by id or name")
 	flags.StringVar(&f.vcenter, "vcenter", "", "only of this vCenter, by the name it was paired under or its own")
 	flags.StringVar(&f.Cluster, "cluster", "", "only in this cluster, by name; of datastores, the datastore cluster")
-	flags.StringVar(&f.Name, "name", "", "only with this name; * and ? match")
+	flags.StringVar(&f.Name, "name", "", "only with this name, capitals as they are; * and ? match")
 	flags.StringVar(&f.State, "state", "", "only in this state")
 	flags.BoolVar(&f.stale, "stale", false, "only what is stale, or with =false what is not")
 	flags.BoolVar(&f.invalid, "invalid", false, "only what does not fit its declared schema, or with =false what does")
@@ -112,10 +112,22 @@ func ofVCenter(ctx context.Context, c *client.Client, q client.Filter, name stri
 	return q, fmt.Errorf("no vCenter is called %q; known are %s", name, strings.Join(slices.Compact(known), ", "))
 }
 
+// checkState refuses a state that no VM has: nothing would be found, which looks
+// like an answer. Of other kinds nobody knows all states.
+func checkState(kinds []string, state string) error {
+	if state == "" || slices.Contains(vmStates, state) || slices.ContainsFunc(kinds, func(k string) bool { return k != inventory.KindVM }) {
+		return nil
+	}
+	return usagef("--state %s: a VM is %s or %s", state, strings.Join(vmStates[:len(vmStates)-1], ", "), vmStates[len(vmStates)-1])
+}
+
 // list returns all resources of some kinds, never nil: kind by kind, by host
 // and name.
 func list(ctx context.Context, c *client.Client, kinds []string, q client.Filter) ([]api.Resource, error) {
 	all := []api.Resource{}
+	if err := checkState(kinds, q.State); err != nil {
+		return all, err
+	}
 	for _, kind := range kinds {
 		asked := q
 		if name := inventory.VCenterName(q.Source); name != "" && kind == inventory.KindTag { // which a module of their own lists

@@ -194,6 +194,9 @@ func TestFiltersAreTheDeploymentUnits(t *testing.T) {
 		errs       string
 	}{
 		{"state", "get vm --state running", estate(), 0, "compute.vm limit=1000&state=running", ""},
+		{"state that no VM has", "vm list --state foo", estate(), 2, "", "--state foo: a VM is running, blocked, paused, shutting_down, shut_off, crashed, suspended or unknown\n"},
+		{"state of a kind with states of its own", "get cluster --state foo", estate(), 0, "vsphere.cluster limit=1000&state=foo", ""},
+		{"nothing found", "vm list --name none", nil, 0, "compute.vm limit=1000&name=none", "There are none.\n"},
 		{"vCenter by the name it was paired under", "vm list --vcenter west", estate(), 0, "compute.vm limit=1000&source=vcenter-west", ""},
 		{"vCenter by its own name", "get vm --vcenter vc.east.example", estate(), 0, "compute.vm limit=1000&source=vcenter-east", ""},
 		{"vCenter that two gateways know", "get vm --vcenter vc.east.example", twice, 2, "vsphere.vcenter limit=1000", "2 gateways know"},

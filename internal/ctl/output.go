@@ -68,7 +68,11 @@ func (a *app) print(v any, tables ...table) error {
 		return writeYAML(a.out, v)
 	}
 	if len(tables) == 1 {
-		return a.write(&tables[0])
+		err := a.write(&tables[0])
+		if err == nil && len(tables[0].rows) == 0 && !a.noHeaders {
+			fmt.Fprintln(a.errs, "There are none.")
+		}
+		return err
 	}
 	between := ""
 	for i := range tables {
