@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/openpf9/openpf9/internal/httpapi"
@@ -157,5 +158,8 @@ func refusal(status int, answer []byte) error {
 	if status < 400 || status >= 500 || status == http.StatusUnauthorized {
 		status = http.StatusBadGateway
 	}
-	return httpapi.Errorf(status, "the gateway: %s", problem.Message)
+	if !strings.HasPrefix(problem.Message, "the gateway ") { // it may speak of itself
+		problem.Message = "the gateway: " + problem.Message
+	}
+	return httpapi.Errorf(status, "%s", problem.Message)
 }

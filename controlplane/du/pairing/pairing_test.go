@@ -168,6 +168,7 @@ func TestRefusalsArePassedOn(t *testing.T) {
 	}{
 		"not for readers":      {access: httpapi.Reader, path: base, body: wire.SealedPairing{}, status: http.StatusForbidden, says: "needs the level operator"},
 		"the gateway's":        {path: base, body: wire.SealedPairing{Sealed: []byte("x")}, status: http.StatusForbidden, says: "the gateway: this was not sealed", audit: "joe pairing.pair a vCenter beside gateway gw1 ("},
+		"named once":           {path: base, body: wire.SealedPairing{}, status: http.StatusForbidden, says: "the gateway takes no pairing now", middleware: closed},
 		"what it met":          {path: base + "/look", body: wire.PairingLook{Address: "other"}, status: http.StatusBadGateway, says: "certificate of other", audit: "joe pairing.look other beside gateway gw1 ("},
 		"another host":         {path: "/api/v1/hosts/x/pairing", body: wire.SealedPairing{}, status: http.StatusServiceUnavailable, says: "host x cannot be asked to pair (it is not connected)"},
 		"a key that it lacks":  {path: base, body: map[string]string{"password": "hush"}, status: http.StatusBadRequest, says: "unknown field"},
@@ -182,7 +183,7 @@ func TestRefusalsArePassedOn(t *testing.T) {
 				far = test.middleware(far)
 			}
 			u := newUnit(t, far, test.access)
-			if status, message := u.call(t, "POST", test.path, test.body, nil); status != test.status || !strings.Contains(message, test.says) {
+			if status, message := u.call(t, "POST", test.path, test.body, nil); status != test.status || !strings.Contains(message, test.says) || strings.Contains(message, "the gateway: the gateway") {
 				t.Errorf("status %d, %q, want %d with %q", status, message, test.status, test.says)
 			}
 			if len(u.calls) != 1 || strings.Contains(u.calls[0], "hush") || test.audit != "" && !strings.Contains(u.calls[0], test.audit) {
@@ -190,6 +191,12 @@ func TestRefusalsArePassedOn(t *testing.T) {
 			}
 		})
 	}
+}
+
+func closed(http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		httpapi.WriteError(w, httpapi.Errorf(http.StatusForbidden, "the gateway takes no pairing now"))
+	})
 }
 
 func garbled(http.Handler) http.Handler {
