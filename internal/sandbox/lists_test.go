@@ -25,7 +25,7 @@ func TestListsOfTwoVCenters(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(vc.Close)
-		e.vcenter(name, vc.URL, vc.Thumbprint, "pf9", password, "")
+		e.vcenter(name, vc.URL, vc.Thumbprint, "pf9", password, "control = true\n")
 	}
 	e.start()
 	eventually.Nil(t, func() error {
@@ -49,6 +49,15 @@ func TestListsOfTwoVCenters(t *testing.T) {
 		{"get vm --vcenter north", -1, "known are east, west"},
 		{"get portgroup --no-headers --vcenter east --name *DVUplinks*", 1, " true "},
 		{"network list --no-headers --vcenter east", 2, "DC0_DVPG0"},
+		{"vcenter list --no-headers", 2, " west "},
+		{"cluster list --no-headers --vcenter west", 2, " DC0_C1 "},
+		{"gateway list --no-headers", 1, " gateway "},
+		{"vm list --state on", -1, "a VM is running, "},
+		{"vm show DC0_C0_RP0_VM0", -1, "give the id or --vcenter: "},
+		{"vm stop --force DC0_C0_RP0_VM0", -1, " in cluster DC0_C0 in vCenter west on "},
+		{"vm stop --force DC0_C0_RP0_VM0 --vcenter west", 1, "DC0_C0_RP0_VM0: powered off"},
+		{"vm list --no-headers --state shut_off", 1, " west "},
+		{"action list --no-headers --vm DC0_C0_RP0_VM0", 1, "  stop --force  succeeded  "},
 		{"get cluster --no-headers --vcenter east", 1, "or new VMs find no host"},
 	} {
 		out, err := e.ctl(ctx, strings.Fields(tc.line)...)

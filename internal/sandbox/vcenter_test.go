@@ -128,6 +128,14 @@ func TestVCenter(t *testing.T) {
 		if out, err := ctl("vm", "stop", "--force", "DC0_C0_RP0_VM2"); err == nil || !strings.Contains(out, "stop --force failed: "+want) {
 			t.Errorf("vm stop: %v\n%s", err, out)
 		}
+		eventually.Nil(t, func() error { // it is noticed
+			for _, line := range []string{"vm list", "vcenter list", "host list"} {
+				if out, err := ctl(strings.Fields(line)...); err != nil || strings.Count(out, "connection refused") != 1 {
+					return fmt.Errorf("%s: %w; want the cause, once\n%s", line, err, out)
+				}
+			}
+			return nil
+		})
 		if err := g.Restart(ctx); err != nil { // which then knows nothing of the vCenter
 			t.Fatal(err)
 		}
