@@ -175,12 +175,17 @@ func TestWhyRowsAreStale(t *testing.T) {
 	}
 	long := make([]api.Resource, mostWhys+2)
 	for i := range long {
-		long[i] = api.Resource{Host: wire.HostID(strings.Repeat("x", i)), Hostname: "gw", Stale: true, StaleReason: strings.Repeat("bad\x1b", 100)}
+		long[i] = api.Resource{Host: wire.HostID(strings.Repeat("x", i)), Hostname: "gw", Stale: true, StaleReason: strings.Repeat("bad\x1b", 200)}
 	}
 	var errs bytes.Buffer
 	(&app{errs: &errs}).tell(staleWhys(long))
 	if lines := strings.Split(errs.String(), "\n"); len(lines) != mostWhys+2 || len(lines[0]) != longWhy+3 || strings.Contains(lines[0], "\x1b") || lines[mostWhys] != "... and 2 more; -o wide says why of each" {
 		t.Errorf("many and long causes:\n%s", &errs)
+	}
+	errs.Reset()
+	(&app{errs: &errs}).tell([]why{{"stale on gw", time.Now(), "vCenter lab: stale since 2026-01-02T03:04:05Z: gone"}})
+	if errs.String() != "stale on gw: vCenter lab: stale since 2026-01-02T03:04:05Z: gone\n" {
+		t.Errorf("a cause that has its time: %s", &errs)
 	}
 }
 

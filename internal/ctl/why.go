@@ -13,7 +13,7 @@ import (
 
 const (
 	mostWhys = 10  // lines below a table
-	longWhy  = 240 // characters of one
+	longWhy  = 400 // characters of one, which ends with the remedy
 )
 
 // A why is the cause of rows of a table, which would be too long in each of them.
@@ -35,7 +35,7 @@ func (a *app) tell(whys []why) {
 			return
 		}
 		text := w.where
-		if !w.since.IsZero() {
+		if !w.since.IsZero() && !strings.Contains(w.reason, " since ") { // a gateway says it itself
 			text += " since " + clock(w.since)
 		}
 		text += ": " + w.reason
