@@ -21,8 +21,7 @@ func (a *app) getCommand() *cobra.Command {
 		Long: "Show the resources of a kind, or those with an ID, which may be a name.\n" +
 			"KIND is one of the words below, or a kind such as com.acme.lun, or its last part.\n" +
 			"Columns that are empty in all rows are left out, unless --no-headers is given.\n" +
-			"With -w changes follow until interrupted; with -o json too each event is one line.\n" +
-			"Of the flags that select, -w takes --host alone.\n\n" +
+			"With -w changes follow until interrupted; with -o json too each event is one line.\n\n" +
 			"Words for KIND:\n" + wordsHelp(),
 		Example: "  pf9ctl get vm --vcenter east --cluster prod --state running\n  pf9ctl get cluster -o wide\n" +
 			"  pf9ctl get com.acme.lun --host kvm1 -w\n  pf9ctl get lun 600a0b80 -o yaml",
@@ -41,7 +40,7 @@ func (a *app) getCommand() *cobra.Command {
 		kinds, err := kindsBehind(ctx, c, args[0])
 		return strings.Fields(names(kinds)), err
 	})
-	c.Flags().BoolVarP(&watch, "watch", "w", false, "follow changes")
+	c.Flags().BoolVarP(&watch, "watch", "w", false, "follow changes; of the flags that select it takes --host alone")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		id := ""
 		if len(args) == 2 {
@@ -96,7 +95,7 @@ func (a *app) getOne(ctx context.Context, c *client.Client, kinds []api.Kind, q 
 	case len(all) == 1 && a.machine():
 		return a.print(all[0])
 	case len(all) > 1 && a.machine():
-		return fmt.Errorf("%d resources have the id or name %q; say which with --host", len(all), id)
+		return fmt.Errorf("%d resources have the id or name %q; give the id, or say which with --host, --vcenter or --cluster", len(all), id)
 	}
 	return a.printAll(all, a.tables(kinds, all)...)
 }
