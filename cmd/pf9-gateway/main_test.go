@@ -376,3 +376,15 @@ func TestHelpHasTheGatewaysCommands(t *testing.T) {
 		}
 	}
 }
+
+func TestTheAppliancesPagesReadTheConfiguration(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "gateway.conf")
+	text := "du = ['https://du.example']\n[proxy]\nurl = 'http://proxy.example:3128'\n[vcenters.west]\nurl = 'https://vc.example'\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := boot(file, slog.New(slog.DiscardHandler)).Configured()
+	if got.DU != "https://du.example" || got.Proxy != "http://proxy.example:3128" || len(got.VCenters) != 1 || got.VCenters[0].Address != "vc.example:443" || got.VCenters[0].State != status.NotKnown {
+		t.Errorf("%+v", got)
+	}
+}

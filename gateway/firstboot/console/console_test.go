@@ -431,6 +431,34 @@ func TestDiagnostics(t *testing.T) {
 	term.gone("Nothing is set")
 }
 
+// What was enrolled and paired by command counts as what was typed at the
+// deployment does.
+func TestThePagesKnowWhatTheConfigurationSays(t *testing.T) {
+	const du, vc = "127.0.0.1:9", "127.0.0.1:10" // where nobody answers
+	term := open(t, func(o *Options) {
+		o.Boot.Configured = func() status.Configured {
+			return status.Configured{DU: "https://" + du, VCenters: []status.VCenter{{Name: "west", Address: vc, State: status.NotKnown}}}
+		}
+	})
+	term.see("DU            https://"+du, "west: not known")
+	term.press(tcell.KeyF4)
+	term.see("FAILED  deployment unit "+du, "FAILED  vCenter "+vc, "FAILED  west, as the daemon sees it: not known")
+}
+
+func TestDiagnosticsAskForEachVCenterOnce(t *testing.T) {
+	r := status.Report{Settings: settings.Settings{VCenter: "b.example"}, VCenters: []status.VCenter{
+		{Name: "a", Address: "a.example:443", State: "ok", Problem: "it is too old"}, {Name: "b", Address: "b.example:443", State: "reading"}, {Name: "old daemon's", State: "degraded"},
+	}}
+	if d := cmp.Diff([]string{"a.example:443", "b.example:443"}, addresses(r)); d != "" {
+		t.Error(d)
+	}
+	for i, want := range []string{"FAILED  a, as the daemon sees it: ok: it is too old", "ok      b, as the daemon sees it: reading", "FAILED  old daemon's, as the daemon sees it: degraded"} {
+		if got := strings.Split(table(followed(r)), "\n")[i]; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 func TestEnrolSaysWhyNot(t *testing.T) {
 	term := open(t, nil)
 	term.press(tcell.KeyF5)

@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/gdamore/tcell/v2"
@@ -11,6 +12,7 @@ import (
 	"github.com/openpf9/openpf9/gateway/firstboot/reach"
 	"github.com/openpf9/openpf9/gateway/firstboot/settings"
 	"github.com/openpf9/openpf9/gateway/firstboot/status"
+	"github.com/openpf9/openpf9/internal/discovery"
 	"github.com/openpf9/openpf9/internal/kindtable"
 )
 
@@ -136,17 +138,47 @@ func (c *console) openLook(context.Context) {
 	view := plainText().SetText("Looking ...")
 	view.SetBorder(true).SetTitle(" Diagnostics ").SetTitleAlign(tview.AlignLeft)
 	c.open(pageLook, view)
-	s := c.report.Settings
+	r := c.report
+	s := r.Settings
 	targets := reach.Targets{
 		Unit: reach.Unit{URL: s.DU, Pin: reach.PinOf(c.o.Boot.Paths().CA, s.Pin), Proxy: s.ProxyURL()},
-		DNS:  s.DNS, NTP: s.NTP, VCenter: s.VCenter,
+		DNS:  s.DNS, NTP: s.NTP, VCenters: addresses(r),
 	}
 	c.start(func(ctx context.Context) func() {
 		ctx, cancel := context.WithTimeout(ctx, jobLimit)
 		defer cancel()
 		checks := reach.Diagnose(ctx, targets)
-		return func() { view.SetText(table(checks)) }
+		return func() { view.SetText(table(append(checks, followed(r)...))) }
 	})
+}
+
+// addresses are those of the vCenters that are paired, and of the one that was
+// typed at the deployment, for it may not be paired yet.
+func addresses(r status.Report) (all []string) {
+	known := r.VCenters
+	if r.Settings.VCenter != "" {
+		known = append(slices.Clone(known), status.VCenter{Address: r.Settings.VCenter})
+	}
+	for _, v := range known {
+		if a := reach.WithPort(v.Address, "443"); v.Address != "" && !slices.Contains(all, a) {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+// followed is what the daemon says of the vCenters: one may answer, and refuse
+// the account.
+func followed(r status.Report) (checks []reach.Check) {
+	for _, v := range r.VCenters {
+		text := v.Word()
+		if v.Trouble() != "" {
+			text += ": " + v.Trouble()
+		}
+		fine := v.Trouble() == "" && (v.State == discovery.OK || v.State == status.Reading)
+		checks = append(checks, reach.Check{Name: v.Name + ", as the daemon sees it", OK: fine, Result: text})
+	}
+	return checks
 }
 
 func table(checks []reach.Check) string {

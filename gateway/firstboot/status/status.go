@@ -108,6 +108,9 @@ type Options struct {
 	Store  settings.Store
 	Paths  enroll.Paths
 	Socket string // the daemon's
+	// Configured reads the daemon's configuration, which changes while the console
+	// runs; nil: there is none.
+	Configured func() Configured
 	// Probe also asks the deployment unit for the time, over the network.
 	Probe bool
 }
@@ -119,7 +122,7 @@ type Report struct {
 	Hostname    string
 	Addresses   []string // "eth0 192.0.2.10/24"
 	Network     string   // what is set
-	Settings    settings.Settings
+	Settings    settings.Settings // and where they say nothing, the configuration
 	Agent       localapi.Status
 	AgentError  string // why the daemon did not answer; empty: it did
 	VCenters    []VCenter
@@ -155,9 +158,13 @@ func Collect(ctx context.Context, o Options) Report {
 	r.Addresses, err = addresses()
 	add(err)
 	add(r.state(o))
+	conf := o.configured()
+	r.Settings = conf.Over(r.Settings)
 	add(r.certificate(o.Paths.Cert))
 	add(r.disk(o.Store.Dir))
-	r.daemon(ctx, o.Socket)
+	if r.daemon(ctx, o.Socket); r.AgentError != "" {
+		r.VCenters = conf.VCenters
+	}
 	if o.Probe {
 		r.Clock = LookAtClock(ctx, o, r.Settings)
 	}
@@ -289,9 +296,10 @@ func get(ctx context.Context, client *http.Client, path string, out any) error {
 	return json.NewDecoder(io.LimitReader(resp.Body, answerBytes)).Decode(out)
 }
 
-// LookAtClock asks the deployment unit of the settings what time it is. If it
-// does not answer that takes half a minute.
+// LookAtClock asks the deployment unit of the settings, or else of the
+// configuration, what time it is. If it does not answer that takes half a minute.
 func LookAtClock(ctx context.Context, o Options, s settings.Settings) Clock {
+	s = o.configured().Over(s)
 	if s.DU == "" {
 		return Clock{}
 	}

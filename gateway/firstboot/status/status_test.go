@@ -143,6 +143,26 @@ func TestCollectAsksTheDaemon(t *testing.T) {
 	}
 }
 
+func TestCollectTakesFromTheConfigurationWhatTheSettingsLeaveOpen(t *testing.T) {
+	conf := Configured{DU: "https://du.example", Proxy: "http://proxy.example:3128", VCenters: []VCenter{{Name: "a", Address: "a.example:443", State: NotKnown}}}
+	o := options(t, "/nowhere/s")
+	o.Configured = func() Configured { return conf }
+	if r := Collect(t.Context(), o); r.Settings.DU != conf.DU || r.Settings.Proxy != conf.Proxy || len(r.VCenters) != 1 {
+		t.Errorf("nothing typed: %+v, %+v", r.Settings, r.VCenters)
+	}
+	typed := settings.State{Version: 1, Settings: settings.Settings{DU: "https://typed.example"}}
+	if err := o.Store.Save(typed); err != nil {
+		t.Fatal(err)
+	}
+	if r := Collect(t.Context(), o); r.Settings.DU != "https://typed.example" {
+		t.Errorf("another typed: %q", r.Settings.DU)
+	}
+	o.Socket = socket(t, map[string]string{"GET /v1/status": "{}", "GET /v1/vcenters": "[]"})
+	if r := Collect(t.Context(), o); len(r.VCenters) != 0 {
+		t.Errorf("the daemon says what is paired: %+v", r.VCenters)
+	}
+}
+
 func TestCollectDoesNotWaitForADaemonThatHangs(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := net.Listen("unix", path) // and nobody accepts
