@@ -28,6 +28,8 @@ const (
 	pageReboot  = "reboot"
 )
 
+const titleLine = "openpf9 gateway"
+
 const keysLine = "F2 network   F3 vCenter   F4 diagnostics   F5 enrol   F12 reboot   Esc status"
 
 // build makes the frame and the first page. Serial lines may have no function
@@ -36,10 +38,10 @@ func (c *console) build(ctx context.Context) {
 	c.status = plainText()
 	c.pages = tview.NewPages().AddPage(pageStatus, c.status, true, true)
 	c.notice = plainText()
-	title := plainText().SetText("openpf9 gateway")
+	c.title = plainText().SetText(titleLine)
 	keys := plainText().SetText(keysLine)
 	c.frame = tview.NewFlex().SetDirection(tview.FlexRow).
-		AddItem(title, 1, 0, false).
+		AddItem(c.title, 1, 0, false).
 		AddItem(c.pages, 0, 1, true).
 		AddItem(c.notice, noticeRows, 0, false).
 		AddItem(keys, 1, 0, false)
@@ -93,10 +95,37 @@ func (c *console) back() {
 func (c *console) show(r status.Report) {
 	r.Clock = c.clock
 	c.report = r
-	_, _, width, _ := c.status.GetInnerRect()
-	if text := r.Text(width); text != c.status.GetText(false) {
+	c.fit()
+}
+
+// tick is what is done each second.
+func (c *console) tick() {
+	c.countDown()
+	c.fit()
+}
+
+// fit writes the report for the screen as wide as it is now, and says in the
+// title whether it has more lines than the screen.
+func (c *console) fit() {
+	if c.report.At.IsZero() {
+		return // there is none yet
+	}
+	_, _, width, height := c.status.GetInnerRect()
+	text := c.report.Text(width)
+	if text != c.status.GetText(false) {
 		c.status.SetText(text)
 	}
+	above, _ := c.status.GetScrollOffset()
+	below := strings.Count(text, "\n") - above - height
+	title := titleLine
+	switch front, _ := c.pages.GetFrontPage(); {
+	case front != pageStatus:
+	case below > 0:
+		title += fmt.Sprintf("   %d more lines below: arrow down, PgDn", below)
+	case above > 0:
+		title += fmt.Sprintf("   %d more lines above: arrow up, PgUp", above)
+	}
+	c.title.SetText(title)
 }
 
 // form makes an empty form with a heading.

@@ -120,8 +120,8 @@ type Options struct {
 type Report struct {
 	At          time.Time
 	Hostname    string
-	Addresses   []string // "eth0 192.0.2.10/24"
-	Network     string   // what is set
+	Addresses   []string          // "eth0 192.0.2.10/24"
+	Network     string            // what is set
 	Settings    settings.Settings // and where they say nothing, the configuration
 	Agent       localapi.Status
 	AgentError  string // why the daemon did not answer; empty: it did
