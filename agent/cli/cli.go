@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/openpf9/openpf9/agent/core"
 	"github.com/openpf9/openpf9/internal/daemon"
@@ -81,6 +82,8 @@ type command struct {
 	in      io.Reader
 	out     io.Writer
 	errs    io.Writer
+
+	lookLimit time.Duration // for the answer to a question
 }
 
 var commands = map[string]func(context.Context, *command) error{
@@ -115,7 +118,7 @@ func Main(p Program, args []string, in io.Reader, out, errs io.Writer) int {
 		fmt.Fprintf(errs, "%s: there is no command %q\n\n%s", p.Name, name, p.usage())
 		return 2
 	}
-	c := &command{program: p, name: name, config: core.ConfigFile(p.Name), args: args, in: in, out: out, errs: errs}
+	c := &command{program: p, name: name, config: core.ConfigFile(p.Name), args: args, in: in, out: out, errs: errs, lookLimit: lookLimit}
 	ctx := context.Background()
 	if name != "run" {
 		var stop context.CancelFunc

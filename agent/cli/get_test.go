@@ -151,6 +151,29 @@ func TestGetMarksWhatIsStale(t *testing.T) {
 	}
 }
 
+func TestAnAgentThatHangsIsNotWaitedFor(t *testing.T) {
+	dir := t.TempDir()
+	socket, file := filepath.Join(dir, "s"), filepath.Join(dir, "agent.toml")
+	l, err := net.Listen("unix", socket) // and nobody accepts
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	if err := os.WriteFile(file, fmt.Appendf(nil, "socket = %q\n", socket), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := &command{program: hostAgent, config: file, lookLimit: 50 * time.Millisecond}
+	err = c.fetch(t.Context(), "/v1/status", new(localapi.Status))
+	if err == nil || !strings.Contains(err.Error(), socket+" has not answered within 50ms") || !strings.Contains(err.Error(), "systemctl restart pf9-hostagent starts") {
+		t.Errorf("error = %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := c.fetch(ctx, "/v1/status", new(localapi.Status)); err == nil || strings.Contains(err.Error(), "has not answered") {
+		t.Errorf("interrupted: %v", err)
+	}
+}
+
 func TestADaemonWithoutStatsOffersNone(t *testing.T) {
 	gateway := hostAgent
 	gateway.NoStats = true

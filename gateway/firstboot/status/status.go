@@ -254,6 +254,8 @@ func (r *Report) daemon(ctx context.Context, socket string) {
 		r.AgentError = err.Error()
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 			r.AgentError = "it is not running: nobody listens on " + socket
+		} else if errors.Is(err, context.DeadlineExceeded) {
+			r.AgentError = fmt.Sprintf("it has not answered on %s within %v: it hangs, or the machine is too busy; systemctl status pf9-gateway says more, systemctl restart pf9-gateway starts it again", socket, apiLimit)
 		}
 		return
 	}
