@@ -142,39 +142,6 @@ func Main(p Program, args []string, in io.Reader, out, errs io.Writer) int {
 	return 1
 }
 
-// flags parses the command's flags; more, if not nil, adds its own. It leaves
-// the other arguments in c.args, of which there may be at most so many.
-func (c *command) flags(most int, what string, more func(*flag.FlagSet)) error {
-	fs := flag.NewFlagSet(c.name, flag.ContinueOnError)
-	fs.SetOutput(c.errs)
-	fs.Usage = func() {
-		fmt.Fprintf(c.errs, "usage: %s %s [flags] %s\n", c.program.Name, c.name, what)
-		fs.PrintDefaults()
-	}
-	fs.StringVar(&c.config, "config", c.config, "configuration `file`")
-	if more != nil {
-		more(fs)
-	}
-	var rest []string
-	for args := c.args; ; { // flags may stand behind arguments
-		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
-			return err
-		} else if err != nil {
-			return ErrUsage
-		}
-		if fs.NArg() == 0 {
-			break
-		}
-		rest, args = append(rest, fs.Arg(0)), fs.Args()[1:]
-	}
-	if c.args = rest; len(rest) > most {
-		fmt.Fprintf(c.errs, "%s %s: unexpected argument %q\n", c.program.Name, c.name, rest[most])
-		fs.Usage()
-		return ErrUsage
-	}
-	return nil
-}
-
 func run(ctx context.Context, c *command) error {
 	if err := c.flags(0, "", nil); err != nil {
 		return err

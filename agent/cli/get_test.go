@@ -92,6 +92,8 @@ func TestGet(t *testing.T) {
 		{"no declaration", "get com.acme.tape", 0, "ID  NAME  STATE  SLOTS\nt                4\n"},
 		{"one", "get lun a", 0, `"wwn": "600a"`},
 		{"JSON", "get -o json com.acme.tape", 0, `"slots": 4`},
+		{"JSON by its other name", "get com.acme.tape --json", 0, `"slots": 4`},
+		{"no such format", "get vm -o yaml", 2, "get: invalid value \"yaml\" for flag -o: want table, wide or json; --help has more\n"},
 		{"core", "get vm", 0, "compute.vm  web   running"},
 		{"declarations", "get kind", 0, "agent.kind  com.acme.lun"},
 		{"ambiguous", "get tape", 1, "com.acme.tape, org.other.tape"},
@@ -171,6 +173,34 @@ func TestAnAgentThatHangsIsNotWaitedFor(t *testing.T) {
 	cancel()
 	if err := c.fetch(ctx, "/v1/status", new(localapi.Status)); err == nil || strings.Contains(err.Error(), "has not answered") {
 		t.Errorf("interrupted: %v", err)
+	}
+}
+
+func TestHelpOfACommand(t *testing.T) {
+	p := hostAgent
+	p.Commands = map[string]Command{"lamp": {Usage: "  lamp                    light it,\n                          and put it out\n", Run: func(_ context.Context, c *Call) error {
+		_, err := c.Parse(0, "", nil)
+		return err
+	}}}
+	for line, want := range map[string]string{
+		"lamp --help":   "usage: pf9-hostagent lamp [flags]\n\nlight it,\nand put it out\n  --config file\n",
+		"enroll --help": "usage: pf9-hostagent enroll [flags]\n\ntrade a join token for this machine's certificate;\n\"-\" reads the token from standard input\n  --config file\n",
+		"status --help": "\n\nhow the agent is\n  --config file\n    \tconfiguration file (default \"/etc/pf9/hostagent.conf\")\n  --json\n    \tprint JSON, as -o json\n  -o format\n    \tformat of the output: text or json; text without it\n",
+		"doctor extra":  "doctor: unexpected argument \"extra\"\nusage: pf9-hostagent doctor [flags]\n\nlook for what may be wrong",
+	} {
+		var errs bytes.Buffer
+		if Main(p, strings.Fields(line), nil, io.Discard, &errs); !strings.Contains(errs.String(), want) {
+			t.Errorf("%s:\n%s\nwant %q", line, &errs, want)
+		}
+	}
+	for line, want := range map[string]string{
+		"status --jsn":   "pf9-hostagent status: flag provided but not defined: -jsn; --help has more\n",
+		"doctor -o wide": "pf9-hostagent doctor: invalid value \"wide\" for flag -o: want text or json; --help has more\n",
+	} {
+		var errs bytes.Buffer
+		if status := Main(p, strings.Fields(line), nil, io.Discard, &errs); status != 2 || errs.String() != want {
+			t.Errorf("%s: status %d\n%s\nwant %q", line, status, &errs, want)
+		}
 	}
 }
 

@@ -85,9 +85,6 @@ func (c *command) fetch(ctx context.Context, path string, out any) error {
 	return json.NewDecoder(resp.Body).Decode(out)
 }
 
-// output adds the flag -o and returns where it goes.
-func output(fs *flag.FlagSet) *string { return fs.String("o", "table", "output: table, wide or json") }
-
 func (c *command) json(v any) error {
 	e := json.NewEncoder(kindtable.JSON(c.out))
 	e.SetIndent("", "  ")
@@ -107,15 +104,15 @@ func (c *command) table(rows [][]string) error {
 }
 
 func status(ctx context.Context, c *command) error {
-	asJSON := false
-	if err := c.flags(0, "", func(fs *flag.FlagSet) { fs.BoolVar(&asJSON, "json", false, "print JSON") }); err != nil {
+	var format *string
+	if err := c.flags(0, "", func(fs *flag.FlagSet) { format = Output(fs, "text", "json") }); err != nil {
 		return err
 	}
 	var st localapi.Status
 	if err := c.fetch(ctx, "/v1/status", &st); err != nil {
 		return err
 	}
-	if asJSON {
+	if *format == "json" {
 		return c.json(st)
 	}
 	tunnel := "down: " + st.Tunnel.Problem

@@ -22,8 +22,11 @@ import (
 
 const pageWidth = 80 // columns of the status page
 
-const applianceUsage = `  firstboot               what the appliance does at each boot; needs root
-  console                 the appliance's screen; needs root
+const applianceUsage = `  firstboot               apply what was typed when the appliance was deployed, and
+                          enrol it; systemd runs it at each boot; needs root
+  console                 the appliance's screen: how it is, network, pairing,
+                          diagnostics, enrolment, reboot; systemd runs it on the
+                          first terminal; needs root
 `
 
 // appliance is what the gateway's own commands work on.
@@ -116,11 +119,11 @@ func (a *appliance) consoleCommand(ctx context.Context, c *cli.Call) error {
 // statusCommand shows the console's first page, or for programs the daemon's own
 // status.
 func (a *appliance) statusCommand(ctx context.Context, c *cli.Call) error {
-	asJSON := false
-	if _, err := c.Parse(0, "", func(fs *flag.FlagSet) { fs.BoolVar(&asJSON, "json", false, "print JSON") }); err != nil {
+	var format *string
+	if _, err := c.Parse(0, "", func(fs *flag.FlagSet) { format = cli.Output(fs, "text", "json") }); err != nil {
 		return err
 	}
-	if asJSON {
+	if *format == "json" {
 		var st localapi.Status
 		if err := c.Fetch(ctx, "/v1/status", &st); err != nil {
 			return err

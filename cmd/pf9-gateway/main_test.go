@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/big"
 	"net"
@@ -343,6 +344,13 @@ func TestVCentersAreListed(t *testing.T) {
 	if code, out, _ := m.run(t, "", nil, "vcenters", "-o", "json"); code != 0 || !strings.Contains(out, `"name": "east"`) {
 		t.Errorf("status %d, out %s", code, out)
 	}
+	m.vcenters = nil
+	if code, out, _ := m.run(t, "", nil, "vcenters"); code != 0 || !strings.HasPrefix(out, "No vCenter is paired: pf9-gateway pair") {
+		t.Errorf("none: status %d, out %s", code, out)
+	}
+	if code, out, _ := m.run(t, "", nil, "vcenters", "--json"); code != 0 || out != "null\n" && out != "[]\n" {
+		t.Errorf("none: status %d, out %q", code, out)
+	}
 }
 
 func TestStatusIsTheConsolesPage(t *testing.T) {
@@ -373,6 +381,12 @@ func TestHelpHasTheGatewaysCommands(t *testing.T) {
 	for name := range (&appliance{}).commands() {
 		if !strings.Contains(out.String(), "\n  "+name+" ") {
 			t.Errorf("--help has no %q:\n%s", name, out.String())
+		}
+	}
+	for name, want := range map[string]string{"console": "\nthe appliance's screen: how it is, network", "firstboot": "\napply what was typed when the appliance was deployed"} {
+		var errs bytes.Buffer
+		if code := cli.Main(program(&appliance{}), []string{name, "--help"}, nil, io.Discard, &errs); code != 0 || !strings.Contains(errs.String(), want) {
+			t.Errorf("%s --help: status %d\n%s", name, code, &errs)
 		}
 	}
 }

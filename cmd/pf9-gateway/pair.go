@@ -153,8 +153,8 @@ func (a *appliance) codeCommand(ctx context.Context, c *cli.Call) error {
 
 // vcentersCommand lists the vCenters.
 func vcentersCommand(ctx context.Context, c *cli.Call) error {
-	var format string
-	if _, err := c.Parse(0, "", func(fs *flag.FlagSet) { fs.StringVar(&format, "o", "table", "output: table or json") }); err != nil {
+	var format *string
+	if _, err := c.Parse(0, "", func(fs *flag.FlagSet) { format = cli.Output(fs, "table", "json") }); err != nil {
 		return err
 	}
 	var list []status.VCenter
@@ -162,8 +162,12 @@ func vcentersCommand(ctx context.Context, c *cli.Call) error {
 		return err
 	}
 	slices.SortFunc(list, func(a, b status.VCenter) int { return cmp.Compare(a.Name, b.Name) })
-	if format == "json" {
+	if *format == "json" {
 		return c.JSON(list)
+	}
+	if len(list) == 0 {
+		_, err := fmt.Fprintln(c.Out, "No vCenter is paired: pf9-gateway pair NAME --url https://HOST makes one known.")
+		return err
 	}
 	rows := [][]string{{"NAME", "STATE", "VMS", "OBJECTS", "SESSION", "CONTROL", "PROBLEM"}}
 	for _, v := range list {
