@@ -254,7 +254,7 @@ func TestARefusalIsInPlainWords(t *testing.T) {
 
 func TestACertificateThatIsNotAcceptedEndsThePairing(t *testing.T) {
 	m := start(t)
-	code, _, errs := m.run(t, "", []string{"SHA-256", "y"}, "pair", "east", "--url", m.vcenter)
+	code, _, errs := m.run(t, "", []string{"SHA-256", "y", "yes, in full, or no: ", "no"}, "pair", "east", "--url", m.vcenter)
 	if names, err := m.vault.Names(); code != 1 || !strings.Contains(errs, "was not accepted") || len(names) > 0 || err != nil {
 		t.Errorf("status %d, errors %q, accounts %q, %v", code, errs, names, err)
 	}

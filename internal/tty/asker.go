@@ -56,6 +56,29 @@ func (a *Asker) Ask(ctx context.Context, question string) (string, error) {
 	return a.t.Ask(ctx, question)
 }
 
+// mostAnswers is how often a person may answer neither yes nor no, which then is no.
+const mostAnswers = 3
+
+// Confirm asks a question until it gets a yes, in full, as what is at stake is more
+// than a key, or a no.
+func (a *Asker) Confirm(ctx context.Context, question string) (bool, error) {
+	question += " (yes/no) "
+	for range mostAnswers {
+		answer, err := a.Ask(ctx, question)
+		if err != nil {
+			return false, err
+		}
+		switch strings.ToLower(strings.TrimSpace(answer)) {
+		case "yes":
+			return true, nil
+		case "no", "n":
+			return false, nil
+		}
+		question = "Please type yes, in full, or no: "
+	}
+	return false, nil
+}
+
 // Secret reads a secret from a file or, if none is given, asks for it.
 func (a *Asker) Secret(ctx context.Context, file, question string) (string, error) {
 	switch {

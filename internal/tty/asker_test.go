@@ -92,3 +92,24 @@ func TestSecretsOfFiles(t *testing.T) {
 		})
 	}
 }
+
+func TestConfirm(t *testing.T) {
+	for typed, want := range map[string]bool{
+		"yes\n": true, " Yes \n": true, "no\n": false, "N\n": false,
+		"y\nyes\n": true, "y\nno\n": false, "y\ny\ny\n": false, "\n?\nyes\n": true, "\n\n\n": false,
+	} {
+		_, person := open(t)
+		a := &tty.Asker{Path: slave(t, person)}
+		defer a.Close()
+		if err := a.Need(); err != nil {
+			t.Fatal(err)
+		}
+		write(t, person, typed)
+		if got, err := a.Confirm(t.Context(), "Sure?"); got != want || err != nil {
+			t.Errorf("%q: %v, %v; want %v", typed, got, err, want)
+		}
+	}
+	if _, err := (&tty.Asker{}).Confirm(t.Context(), "Sure?"); err == nil {
+		t.Error("nobody was asked, and there is no error")
+	}
+}
