@@ -132,6 +132,11 @@ func (m *machine) openTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.person, m.tty = person, fmt.Sprintf("/dev/pts/%d", n)
+	held, err := os.OpenFile(m.tty, os.O_RDWR|unix.O_NOCTTY, 0) // else it hangs up between two commands
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = held.Close() })
 }
 
 // run runs a command line and returns its status and what it wrote. The
@@ -195,12 +200,20 @@ func TestPairAsksForWhatIsNotGiven(t *testing.T) {
 	if got, err := m.vault.Get("east"); err != nil || got.User != "gw@vsphere.local" || got.Password != password {
 		t.Errorf("the vault has %v, %v", got, err)
 	}
-	code, out, errs = m.run(t, "", nil, "unpair", "east")
+	code, out, errs = m.run(t, "", []string{"Forget the vCenter east and its accounts?", "no"}, "unpair", "east")
+	if _, err := m.vault.Get("east"); code != 0 || out != "east stays as it was.\n" || err != nil {
+		t.Errorf("unpair, and no: status %d, out %q, errors %q; the vault: %v", code, out, errs, err)
+	}
+	code, out, errs = m.run(t, "", []string{"Forget the vCenter east and its accounts?", "yes"}, "unpair", "east")
 	if code != 0 || !strings.Contains(out, "east is forgotten") {
 		t.Errorf("unpair: status %d, out %q, errors %q", code, out, errs)
 	}
-	if code, _, errs := m.run(t, "", nil, "unpair", "east"); code != 1 || !strings.Contains(errs, "no vCenter is paired") {
+	if code, _, errs := m.run(t, "", nil, "unpair", "east", "--yes"); code != 1 || !strings.Contains(errs, "no vCenter is paired") {
 		t.Errorf("second unpair: status %d, errors %q", code, errs)
+	}
+	m.tty = filepath.Join(m.dir, "no-terminal")
+	if code, _, errs := m.run(t, "", nil, "unpair", "east"); code != 1 || !strings.Contains(errs, "nobody to ask") || !strings.Contains(errs, "; give --yes") {
+		t.Errorf("unpair without a terminal: status %d, errors %q", code, errs)
 	}
 }
 
@@ -370,6 +383,25 @@ func TestRootWritesWhereItsOwnPathSays(t *testing.T) {
 	}
 	if o := boot(file, slog.New(slog.DiscardHandler)); o.Etc != dir || o.Link != "ens7" {
 		t.Errorf("%q, %q", o.Etc, o.Link)
+	}
+}
+
+func TestTheManPageHasEachCommand(t *testing.T) {
+	page, err := os.ReadFile("../../packaging/linux/pf9-gateway.8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	synopsis, _, _ := strings.Cut(string(page), ".SH DESCRIPTION")
+	var help bytes.Buffer
+	cli.Main(program(&appliance{}), []string{"--help"}, nil, &help, nil)
+	for line := range strings.Lines(help.String()) {
+		if !strings.HasPrefix(line, "  ") || strings.HasPrefix(line, "   ") {
+			continue // of no command
+		}
+		name := strings.Fields(line)[0]
+		if !strings.Contains(synopsis, ".B pf9-gateway "+name+"\n") && !strings.Contains(synopsis, "\n.B "+name+"\n") && name != "run" {
+			t.Errorf("the synopsis has no %q", name)
+		}
 	}
 }
 

@@ -114,26 +114,6 @@ func (a *appliance) client(c *cli.Call) (*pair.Client, error) {
 	return pair.NewClient(conf.Socket), err
 }
 
-// unpairCommand forgets a vCenter.
-func (a *appliance) unpairCommand(ctx context.Context, c *cli.Call) error {
-	names, err := c.Parse(1, "NAME", nil)
-	if err != nil {
-		return err
-	}
-	if len(names) == 0 {
-		return c.Usage("which vCenter? pf9-gateway vcenters lists them")
-	}
-	client, err := a.client(c)
-	if err != nil {
-		return err
-	}
-	if err := client.Unpair(ctx, names[0]); err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(c.Out, "%s is forgotten, and so are its accounts.\n", names[0])
-	return err
-}
-
 // codeCommand makes a pairing code.
 func (a *appliance) codeCommand(ctx context.Context, c *cli.Call) error {
 	if _, err := c.Parse(0, "", nil); err != nil {
