@@ -204,6 +204,19 @@ func TestHelpOfACommand(t *testing.T) {
 	}
 }
 
+func TestTheManPageHasEachCommand(t *testing.T) {
+	page, err := os.ReadFile("../../packaging/linux/pf9-hostagent.8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	synopsis, _, _ := strings.Cut(string(page), ".SH DESCRIPTION")
+	for name := range commands {
+		if !strings.Contains(synopsis, ".B pf9-hostagent "+name+"\n") && !strings.Contains(synopsis, "\n.B "+name+"\n") && name != "run" {
+			t.Errorf("the synopsis has no %q", name)
+		}
+	}
+}
+
 func TestADaemonWithoutStatsOffersNone(t *testing.T) {
 	gateway := hostAgent
 	gateway.NoStats = true
