@@ -45,7 +45,7 @@ const usage = `usage: %[1]s [command] [flags]
                           trade a join token for this machine's certificate;
                           "-" reads the token from standard input
   status                  how the agent is
-  get KIND [ID]           what is discovered: host, vm, network, storage, or any
+  get KIND [ID|NAME]      what is discovered: host, vm, network, storage, or any
                           kind such as net.link or com.acme.lun, or its last part
   watch [KIND]            follow changes
   sources                 the discovery modules and their health

@@ -67,6 +67,7 @@ func TestGet(t *testing.T) {
 	kinds := []string{"com.acme.lun", "com.acme.tape", "org.other.tape"}
 	m.Listed("acme", kinds, []plugin.Resource{
 		lun("a", "one", map[string]any{"state": "on", "size_bytes": 1 << 30, "wwn": "600a", "odd": 1}),
+		lun("c", "a", map[string]any{}),
 		lun("b", "two\x1b", map[string]any{}),
 		{Key: plugin.Key{Kind: "com.acme.tape", ID: "t"}, Spec: map[string]any{"slots": 4}},
 		{Key: plugin.Key{Kind: "org.other.tape", ID: "t"}, Spec: 1},
@@ -77,6 +78,8 @@ func TestGet(t *testing.T) {
 	m.Listed("libvirt", []string{inventory.KindVM}, []plugin.Resource{{Key: plugin.Key{Kind: inventory.KindVM, ID: "v"}, Name: "web", Spec: inventory.VM{State: "running"}}})
 	m.Listed("vcenter-east", []string{inventory.KindCluster, inventory.KindESXi}, []plugin.Resource{
 		{Key: plugin.Key{Kind: inventory.KindCluster, ID: "6a/c1"}, Name: "prod", Spec: inventory.Cluster{Hosts: 2, Warnings: []string{"DRS is off", "no hosts"}}},
+		{Key: plugin.Key{Kind: inventory.KindCluster, ID: "6a/c2"}, Name: "dev", Spec: inventory.Cluster{Hosts: 1}},
+		{Key: plugin.Key{Kind: inventory.KindCluster, ID: "6b/c3"}, Name: "dev", Spec: inventory.Cluster{Hosts: 1}},
 		{Key: plugin.Key{Kind: inventory.KindESXi, ID: "6a/h1"}, Name: "esx1", Spec: inventory.ESXi{State: "connected", Cluster: "prod"}},
 	})
 	file := agentWith(t, m)
@@ -98,7 +101,10 @@ func TestGet(t *testing.T) {
 		{"declarations", "get kind", 0, "agent.kind  com.acme.lun"},
 		{"ambiguous", "get tape", 1, "com.acme.tape, org.other.tape"},
 		{"unknown", "get disk", 1, `nothing here lists a kind "disk"`},
-		{"no such id", "get lun z", 1, "no lun with the id z"},
+		{"one by its name", "get vm web", 0, `"id": "v"`},
+		{"an id before a name", "get lun a", 0, `"name": "one"`},
+		{"a name of two", "get cluster dev", 1, "2 clusters are called dev; give the id: 6a/c2, 6b/c3\n"},
+		{"no such id", "get lun z", 1, "no lun with the id or name z"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
