@@ -337,3 +337,15 @@ func TestDiagnose(t *testing.T) {
 		t.Errorf("nothing set: %+v", got)
 	}
 }
+
+func TestAnUnreachableUnitIsSaidInWords(t *testing.T) {
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = closed.Close()
+	_, err = Unit{URL: "https://" + closed.Addr().String()}.Ask(t.Context())
+	if want := "the deployment unit " + closed.Addr().String() + " cannot be reached (connection refused)"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
