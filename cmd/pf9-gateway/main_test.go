@@ -212,7 +212,7 @@ func TestPairAsksForWhatIsNotGiven(t *testing.T) {
 		t.Errorf("second unpair: status %d, errors %q", code, errs)
 	}
 	m.tty = filepath.Join(m.dir, "no-terminal")
-	if code, _, errs := m.run(t, "", nil, "unpair", "east"); code != 1 || !strings.Contains(errs, "nobody to ask") || !strings.Contains(errs, "; give --yes") {
+	if code, _, errs := m.run(t, "", nil, "unpair", "east"); code != 1 || !strings.Contains(errs, "without a terminal; give --yes") {
 		t.Errorf("unpair without a terminal: status %d, errors %q", code, errs)
 	}
 }

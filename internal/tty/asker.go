@@ -2,7 +2,6 @@ package tty
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -51,7 +50,7 @@ func (a *Asker) Need(flags ...string) (err error) {
 // Ask shows a question and reads a line. The terminal must be open.
 func (a *Asker) Ask(ctx context.Context, question string) (string, error) {
 	if a.t == nil {
-		return "", errors.New("there is nobody to ask")
+		return "", errNobody
 	}
 	return a.t.Ask(ctx, question)
 }
@@ -85,7 +84,7 @@ func (a *Asker) Secret(ctx context.Context, file, question string) (string, erro
 	case file != "":
 		return a.read(file)
 	case a.t == nil:
-		return "", errors.New("there is nobody to ask")
+		return "", errNobody
 	}
 	return a.t.AskSecret(ctx, question)
 }
