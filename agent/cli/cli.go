@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/openpf9/openpf9/agent/core"
 	"github.com/openpf9/openpf9/internal/daemon"
@@ -44,7 +45,7 @@ const usage = `usage: %[1]s [command] [flags]
                           trade a join token for this machine's certificate;
                           "-" reads the token from standard input
   status                  how the agent is
-  get KIND [ID]           what is discovered: host, vm, network, storage, or any
+  get KIND [ID|NAME]      what is discovered: host, vm, network, storage, or any
                           kind such as net.link or com.acme.lun, or its last part
   watch [KIND]            follow changes
   sources                 the discovery modules and their health
@@ -81,6 +82,8 @@ type command struct {
 	in      io.Reader
 	out     io.Writer
 	errs    io.Writer
+
+	lookLimit time.Duration // for the answer to a question
 }
 
 var commands = map[string]func(context.Context, *command) error{
@@ -115,7 +118,7 @@ func Main(p Program, args []string, in io.Reader, out, errs io.Writer) int {
 		fmt.Fprintf(errs, "%s: there is no command %q\n\n%s", p.Name, name, p.usage())
 		return 2
 	}
-	c := &command{program: p, name: name, config: core.ConfigFile(p.Name), args: args, in: in, out: out, errs: errs}
+	c := &command{program: p, name: name, config: core.ConfigFile(p.Name), args: args, in: in, out: out, errs: errs, lookLimit: lookLimit}
 	ctx := context.Background()
 	if name != "run" {
 		var stop context.CancelFunc
@@ -137,39 +140,6 @@ func Main(p Program, args []string, in io.Reader, out, errs io.Writer) int {
 	}
 	fmt.Fprintln(errs, p.Name+":", kindtable.CleanLines(err.Error())) // a far side may have a part in it
 	return 1
-}
-
-// flags parses the command's flags; more, if not nil, adds its own. It leaves
-// the other arguments in c.args, of which there may be at most so many.
-func (c *command) flags(most int, what string, more func(*flag.FlagSet)) error {
-	fs := flag.NewFlagSet(c.name, flag.ContinueOnError)
-	fs.SetOutput(c.errs)
-	fs.Usage = func() {
-		fmt.Fprintf(c.errs, "usage: %s %s [flags] %s\n", c.program.Name, c.name, what)
-		fs.PrintDefaults()
-	}
-	fs.StringVar(&c.config, "config", c.config, "configuration `file`")
-	if more != nil {
-		more(fs)
-	}
-	var rest []string
-	for args := c.args; ; { // flags may stand behind arguments
-		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
-			return err
-		} else if err != nil {
-			return ErrUsage
-		}
-		if fs.NArg() == 0 {
-			break
-		}
-		rest, args = append(rest, fs.Arg(0)), fs.Args()[1:]
-	}
-	if c.args = rest; len(rest) > most {
-		fmt.Fprintf(c.errs, "%s %s: unexpected argument %q\n", c.program.Name, c.name, rest[most])
-		fs.Usage()
-		return ErrUsage
-	}
-	return nil
 }
 
 func run(ctx context.Context, c *command) error {

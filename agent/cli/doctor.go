@@ -36,8 +36,8 @@ const (
 )
 
 func doctor(ctx context.Context, c *command) error {
-	asJSON := false
-	if err := c.flags(0, "", func(fs *flag.FlagSet) { fs.BoolVar(&asJSON, "json", false, "print JSON") }); err != nil {
+	var format *string
+	if err := c.flags(0, "", func(fs *flag.FlagSet) { format = Output(fs, "text", "json") }); err != nil {
 		return err
 	}
 	var found []Finding
@@ -65,7 +65,7 @@ func doctor(ctx context.Context, c *command) error {
 			bad++
 		}
 	}
-	if asJSON {
+	if *format == "json" {
 		err = c.json(found)
 	} else {
 		err = c.table(rows)

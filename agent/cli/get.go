@@ -42,7 +42,7 @@ func (c *command) kindsOf(ctx context.Context, word string) ([]string, error) {
 
 func get(ctx context.Context, c *command) error {
 	var format *string
-	if err := c.flags(2, "KIND [ID]", func(fs *flag.FlagSet) { format = output(fs) }); err != nil {
+	if err := c.flags(2, "KIND [ID|NAME]", func(fs *flag.FlagSet) { format = output(fs) }); err != nil {
 		return err
 	}
 	if len(c.args) == 0 {
@@ -56,15 +56,10 @@ func get(ctx context.Context, c *command) error {
 	if len(c.args) == 2 {
 		return c.getOne(ctx, kinds, c.args[1])
 	}
-	var all []localapi.Resource
-	for _, k := range kinds {
-		var page localapi.Resources
-		if err := c.fetch(ctx, "/v1/resources?kind="+url.QueryEscape(k), &page); err != nil {
-			return err
-		}
-		all = append(all, page.Items...)
-	}
+	all, err := c.list(ctx, kinds)
 	switch {
+	case err != nil:
+		return err
 	case *format == "json":
 		return c.json(all)
 	case inventory.IsCore(kinds[0]):
@@ -73,15 +68,45 @@ func get(ctx context.Context, c *command) error {
 	return c.table(customTable(all, c.columns(ctx, kinds[0]), *format == "wide"))
 }
 
-// getOne prints the resource that has the id, of one of the kinds.
-func (c *command) getOne(ctx context.Context, kinds []string, id string) error {
+// list returns the resources of all the kinds.
+func (c *command) list(ctx context.Context, kinds []string) (all []localapi.Resource, err error) {
 	for _, k := range kinds {
-		var r localapi.Resource
-		if err := c.fetch(ctx, "/v1/resources/"+url.PathEscape(k)+"/"+id, &r); err == nil {
+		var page localapi.Resources
+		if err := c.fetch(ctx, "/v1/resources?kind="+url.QueryEscape(k), &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Items...)
+	}
+	return all, nil
+}
+
+// getOne prints the resource of one of the kinds that has the id or, if none has,
+// the name.
+func (c *command) getOne(ctx context.Context, kinds []string, word string) error {
+	all, err := c.list(ctx, kinds)
+	if err != nil {
+		return err
+	}
+	var named []localapi.Resource
+	for _, r := range all {
+		if r.ID == word {
 			return c.json(r)
 		}
+		if r.Name == word {
+			named = append(named, r)
+		}
 	}
-	return fmt.Errorf("there is no %s with the id %s", c.args[0], id)
+	switch len(named) {
+	case 0:
+		return fmt.Errorf("there is no %s with the id or name %s", c.args[0], word)
+	case 1:
+		return c.json(named[0])
+	}
+	ids := make([]string, 0, len(named))
+	for _, r := range named {
+		ids = append(ids, r.ID)
+	}
+	return fmt.Errorf("%d %ss are called %s; give the id: %s", len(named), strings.TrimSuffix(c.args[0], "s"), word, strings.Join(ids, ", "))
 }
 
 // columns are what the kind's plugin declares, if it does.

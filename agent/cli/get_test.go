@@ -67,6 +67,7 @@ func TestGet(t *testing.T) {
 	kinds := []string{"com.acme.lun", "com.acme.tape", "org.other.tape"}
 	m.Listed("acme", kinds, []plugin.Resource{
 		lun("a", "one", map[string]any{"state": "on", "size_bytes": 1 << 30, "wwn": "600a", "odd": 1}),
+		lun("c", "a", map[string]any{}),
 		lun("b", "two\x1b", map[string]any{}),
 		{Key: plugin.Key{Kind: "com.acme.tape", ID: "t"}, Spec: map[string]any{"slots": 4}},
 		{Key: plugin.Key{Kind: "org.other.tape", ID: "t"}, Spec: 1},
@@ -77,6 +78,8 @@ func TestGet(t *testing.T) {
 	m.Listed("libvirt", []string{inventory.KindVM}, []plugin.Resource{{Key: plugin.Key{Kind: inventory.KindVM, ID: "v"}, Name: "web", Spec: inventory.VM{State: "running"}}})
 	m.Listed("vcenter-east", []string{inventory.KindCluster, inventory.KindESXi}, []plugin.Resource{
 		{Key: plugin.Key{Kind: inventory.KindCluster, ID: "6a/c1"}, Name: "prod", Spec: inventory.Cluster{Hosts: 2, Warnings: []string{"DRS is off", "no hosts"}}},
+		{Key: plugin.Key{Kind: inventory.KindCluster, ID: "6a/c2"}, Name: "dev", Spec: inventory.Cluster{Hosts: 1}},
+		{Key: plugin.Key{Kind: inventory.KindCluster, ID: "6b/c3"}, Name: "dev", Spec: inventory.Cluster{Hosts: 1}},
 		{Key: plugin.Key{Kind: inventory.KindESXi, ID: "6a/h1"}, Name: "esx1", Spec: inventory.ESXi{State: "connected", Cluster: "prod"}},
 	})
 	file := agentWith(t, m)
@@ -92,11 +95,16 @@ func TestGet(t *testing.T) {
 		{"no declaration", "get com.acme.tape", 0, "ID  NAME  STATE  SLOTS\nt                4\n"},
 		{"one", "get lun a", 0, `"wwn": "600a"`},
 		{"JSON", "get -o json com.acme.tape", 0, `"slots": 4`},
+		{"JSON by its other name", "get com.acme.tape --json", 0, `"slots": 4`},
+		{"no such format", "get vm -o yaml", 2, "get: invalid value \"yaml\" for flag -o: want table, wide or json; --help has more\n"},
 		{"core", "get vm", 0, "compute.vm  web   running"},
 		{"declarations", "get kind", 0, "agent.kind  com.acme.lun"},
 		{"ambiguous", "get tape", 1, "com.acme.tape, org.other.tape"},
 		{"unknown", "get disk", 1, `nothing here lists a kind "disk"`},
-		{"no such id", "get lun z", 1, "no lun with the id z"},
+		{"one by its name", "get vm web", 0, `"id": "v"`},
+		{"an id before a name", "get lun a", 0, `"name": "one"`},
+		{"a name of two", "get cluster dev", 1, "2 clusters are called dev; give the id: 6a/c2, 6b/c3\n"},
+		{"no such id", "get lun z", 1, "no lun with the id or name z"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -148,6 +156,70 @@ func TestGetMarksWhatIsStale(t *testing.T) {
 	m.Status(wire.SourceStatus{Name: "vcenter-lab", State: "ok"})
 	if got := get("vm"); strings.Contains(got, "stale") {
 		t.Errorf("when it answers again:\n%s", got)
+	}
+}
+
+func TestAnAgentThatHangsIsNotWaitedFor(t *testing.T) {
+	dir := t.TempDir()
+	socket, file := filepath.Join(dir, "s"), filepath.Join(dir, "agent.toml")
+	l, err := net.Listen("unix", socket) // and nobody accepts
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	if err := os.WriteFile(file, fmt.Appendf(nil, "socket = %q\n", socket), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := &command{program: hostAgent, config: file, lookLimit: 50 * time.Millisecond}
+	err = c.fetch(t.Context(), "/v1/status", new(localapi.Status))
+	if err == nil || !strings.Contains(err.Error(), socket+" has not answered within 50ms") || !strings.Contains(err.Error(), "systemctl restart pf9-hostagent starts") {
+		t.Errorf("error = %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := c.fetch(ctx, "/v1/status", new(localapi.Status)); err == nil || strings.Contains(err.Error(), "has not answered") {
+		t.Errorf("interrupted: %v", err)
+	}
+}
+
+func TestHelpOfACommand(t *testing.T) {
+	p := hostAgent
+	p.Commands = map[string]Command{"lamp": {Usage: "  lamp                    light it,\n                          and put it out\n", Run: func(_ context.Context, c *Call) error {
+		_, err := c.Parse(0, "", nil)
+		return err
+	}}}
+	for line, want := range map[string]string{
+		"lamp --help":   "usage: pf9-hostagent lamp [flags]\n\nlight it,\nand put it out\n  --config file\n",
+		"enroll --help": "usage: pf9-hostagent enroll [flags]\n\ntrade a join token for this machine's certificate;\n\"-\" reads the token from standard input\n  --config file\n",
+		"status --help": "\n\nhow the agent is\n  --config file\n    \tconfiguration file (default \"/etc/pf9/hostagent.conf\")\n  --json\n    \tprint JSON, as -o json\n  -o format\n    \tformat of the output: text or json; text without it\n",
+		"doctor extra":  "doctor: unexpected argument \"extra\"\nusage: pf9-hostagent doctor [flags]\n\nlook for what may be wrong",
+	} {
+		var errs bytes.Buffer
+		if Main(p, strings.Fields(line), nil, io.Discard, &errs); !strings.Contains(errs.String(), want) {
+			t.Errorf("%s:\n%s\nwant %q", line, &errs, want)
+		}
+	}
+	for line, want := range map[string]string{
+		"status --jsn":   "pf9-hostagent status: flag provided but not defined: -jsn; --help has more\n",
+		"doctor -o wide": "pf9-hostagent doctor: invalid value \"wide\" for flag -o: want text or json; --help has more\n",
+	} {
+		var errs bytes.Buffer
+		if status := Main(p, strings.Fields(line), nil, io.Discard, &errs); status != 2 || errs.String() != want {
+			t.Errorf("%s: status %d\n%s\nwant %q", line, status, &errs, want)
+		}
+	}
+}
+
+func TestTheManPageHasEachCommand(t *testing.T) {
+	page, err := os.ReadFile("../../packaging/linux/pf9-hostagent.8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	synopsis, _, _ := strings.Cut(string(page), ".SH DESCRIPTION")
+	for name := range commands {
+		if !strings.Contains(synopsis, ".B pf9-hostagent "+name+"\n") && !strings.Contains(synopsis, "\n.B "+name+"\n") && name != "run" {
+			t.Errorf("the synopsis has no %q", name)
+		}
 	}
 }
 

@@ -23,15 +23,26 @@ import (
 	"github.com/openpf9/openpf9/plugin/inventory"
 )
 
+// How long an agent may take to begin its answer. It answers what it is asked from
+// memory; what it is to do may take it longer.
+const (
+	lookLimit = 10 * time.Second
+	actLimit  = 30 * time.Second
+)
+
 // ask calls the running agent. The caller closes the body.
 func (c *command) ask(ctx context.Context, method, path string) (*http.Response, error) {
 	conf, err := c.load()
 	if err != nil {
 		return nil, err
 	}
+	limit := actLimit
+	if method == http.MethodGet {
+		limit = c.lookLimit
+	}
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives:     true,
-		ResponseHeaderTimeout: 30 * time.Second,
+		ResponseHeaderTimeout: limit,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "unix", conf.Socket)
 		},
@@ -44,6 +55,8 @@ func (c *command) ask(ctx context.Context, method, path string) (*http.Response,
 	switch {
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return nil, fmt.Errorf("no agent listens on %s; start it: systemctl start %s", conf.Socket, c.program.Name)
+	case timedOut(err) && ctx.Err() == nil:
+		return nil, fmt.Errorf("the agent that listens on %s has not answered within %v: it hangs, or the machine is too busy; systemctl status %s says more, systemctl restart %[3]s starts it again", conf.Socket, limit, c.program.Name)
 	case err != nil:
 		return nil, err
 	}
@@ -58,6 +71,11 @@ func (c *command) ask(ctx context.Context, method, path string) (*http.Response,
 	return nil, errors.New(problem.Message)
 }
 
+func timedOut(err error) bool {
+	e, ok := errors.AsType[net.Error](err)
+	return ok && e.Timeout()
+}
+
 func (c *command) fetch(ctx context.Context, path string, out any) error {
 	resp, err := c.ask(ctx, http.MethodGet, path)
 	if err != nil {
@@ -66,9 +84,6 @@ func (c *command) fetch(ctx context.Context, path string, out any) error {
 	defer func() { _ = resp.Body.Close() }()
 	return json.NewDecoder(resp.Body).Decode(out)
 }
-
-// output adds the flag -o and returns where it goes.
-func output(fs *flag.FlagSet) *string { return fs.String("o", "table", "output: table, wide or json") }
 
 func (c *command) json(v any) error {
 	e := json.NewEncoder(kindtable.JSON(c.out))
@@ -89,15 +104,15 @@ func (c *command) table(rows [][]string) error {
 }
 
 func status(ctx context.Context, c *command) error {
-	asJSON := false
-	if err := c.flags(0, "", func(fs *flag.FlagSet) { fs.BoolVar(&asJSON, "json", false, "print JSON") }); err != nil {
+	var format *string
+	if err := c.flags(0, "", func(fs *flag.FlagSet) { format = Output(fs, "text", "json") }); err != nil {
 		return err
 	}
 	var st localapi.Status
 	if err := c.fetch(ctx, "/v1/status", &st); err != nil {
 		return err
 	}
-	if asJSON {
+	if *format == "json" {
 		return c.json(st)
 	}
 	tunnel := "down: " + st.Tunnel.Problem

@@ -160,8 +160,8 @@ func (p *pluginInfo) row() []string {
 }
 
 func pluginShow(ctx context.Context, c *command) error {
-	asJSON := false
-	if err := c.flags(1, "NAME", func(fs *flag.FlagSet) { fs.BoolVar(&asJSON, "json", false, "print JSON") }); err != nil {
+	var format *string
+	if err := c.flags(1, "NAME", func(fs *flag.FlagSet) { format = Output(fs, "text", "json") }); err != nil {
 		return err
 	}
 	name, err := c.one("plugin")
@@ -176,7 +176,7 @@ func pluginShow(ctx context.Context, c *command) error {
 	if i < 0 {
 		return fmt.Errorf("there is no plugin %s; %s plugin list shows what there is", name, c.program.Name)
 	}
-	if asJSON {
+	if *format == "json" {
 		return c.json(all[i])
 	}
 	return c.table(all[i].rows())

@@ -54,7 +54,7 @@ func (c *command) tryFlags(what string, more func(*flag.FlagSet, *tryOptions)) (
 	fs.SetOutput(c.errs)
 	fs.Usage = func() {
 		fmt.Fprintf(c.errs, "usage: %s %s [flags] %s\n", c.program.Name, c.name, what)
-		fs.PrintDefaults()
+		printFlags(c.errs, fs)
 	}
 	fs.BoolVar(&o.json, "json", false, "print JSON")
 	fs.StringVar(&file, "config", "", "read the plugin's configuration, a JSON object, from `FILE`; - is standard input")

@@ -5,6 +5,7 @@ package enroll
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/tls"
@@ -23,6 +24,7 @@ import (
 	"time"
 
 	"github.com/openpf9/openpf9/internal/atomicfile"
+	"github.com/openpf9/openpf9/internal/netcause"
 	"github.com/openpf9/openpf9/internal/pki"
 	"github.com/openpf9/openpf9/internal/wire"
 )
@@ -126,7 +128,7 @@ func ask(ctx context.Context, q Request, du *url.URL, pin string, body wire.Enro
 	transport := &http.Transport{Proxy: q.Proxy, TLSClientConfig: pinned(pin), DisableKeepAlives: true}
 	resp, err := (&http.Client{Transport: transport}).Do(req)
 	if err != nil {
-		return out, fmt.Errorf("ask the deployment unit: %w", err)
+		return out, unreached(du, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
@@ -147,6 +149,17 @@ func ask(ctx context.Context, q Request, du *url.URL, pin string, body wire.Enro
 		return out, fmt.Errorf("read the deployment unit's answer: %w", err)
 	}
 	return out, nil
+}
+
+// unreached says why a deployment unit was not asked.
+func unreached(du *url.URL, err error) error {
+	if request, ok := errors.AsType[*url.Error](err); ok {
+		err = request.Err
+	}
+	if !netcause.Is(err) { // it is there, and no deployment unit of ours
+		return fmt.Errorf("ask the deployment unit %s: %w", du.Host, err)
+	}
+	return fmt.Errorf("the deployment unit %s cannot be reached (%s): see that its address is right, and that outgoing TCP to its port %s is allowed, directly or by a proxy", du.Host, netcause.Words(err), cmp.Or(du.Port(), "443"))
 }
 
 // pinned trusts a server whose chain holds the authority with the pin and whose

@@ -114,6 +114,18 @@ func TestEnrolShowsTheRefusal(t *testing.T) {
 	}
 }
 
+func TestEnrolSaysWhyNobodyAnswers(t *testing.T) {
+	du, pin, _ := unit(t, nil)
+	du.Close()
+	address := strings.TrimPrefix(du.URL, "https://")
+	_, port, _ := strings.Cut(address, ":")
+	q := Request{DU: du.URL, Token: pki.NewToken(pki.JoinToken, pin).String(), Kind: pki.KindHost, Paths: PathsUnder(t.TempDir())}
+	want := "the deployment unit " + address + " cannot be reached (connection refused): see that its address is right, and that outgoing TCP to its port " + port + " is allowed, directly or by a proxy"
+	if _, err := Enroll(t.Context(), q); err == nil || err.Error() != want {
+		t.Errorf("Enroll = %v\nwant %s", err, want)
+	}
+}
+
 // Between the new key and the new certificate a crash must leave a pair.
 func TestCrashDuringRenewalLeavesAnIdentity(t *testing.T) {
 	var authority *pki.Authority

@@ -6,21 +6,27 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 
 	"github.com/openpf9/openpf9/agent/cli"
+	"github.com/openpf9/openpf9/agent/enroll"
 	"github.com/openpf9/openpf9/agent/localapi"
 	"github.com/openpf9/openpf9/gateway/firstboot"
 	"github.com/openpf9/openpf9/gateway/firstboot/console"
+	"github.com/openpf9/openpf9/gateway/firstboot/status"
 	"github.com/openpf9/openpf9/gateway/pair"
 	"github.com/openpf9/openpf9/internal/daemon"
 )
 
 const pageWidth = 80 // columns of the status page
 
-const applianceUsage = `  firstboot               what the appliance does at each boot; needs root
-  console                 the appliance's screen; needs root
+const applianceUsage = `  firstboot               apply what was typed when the appliance was deployed, and
+                          enrol it; systemd runs it at each boot; needs root
+  console                 the appliance's screen: how it is, network, pairing,
+                          diagnostics, enrolment, reboot; systemd runs it on the
+                          first terminal; needs root
 `
 
 // appliance is what the gateway's own commands work on.
@@ -46,6 +52,7 @@ func (a *appliance) commands() map[string]cli.Command {
 // root was given.
 func boot(file string, log *slog.Logger) firstboot.Options {
 	o := firstboot.Options{Config: file, Etc: filepath.Dir(file), Log: log}
+	o.Configured = func() status.Configured { return configuration(file, o.Paths().Proxy) }
 	conf, err := load(file)
 	if err != nil {
 		log.Warn("the gateway's configuration has a mistake; the usual places count", "err", err)
@@ -56,6 +63,28 @@ func boot(file string, log *slog.Logger) firstboot.Options {
 	}
 	o.Socket, o.Link = conf.Socket, conf.Appliance.Link
 	return o
+}
+
+// configuration is what the daemon's configuration has of what the appliance's
+// settings may have too. What is wrong with it the daemon tells.
+func configuration(file, proxyFile string) (c status.Configured) {
+	conf, err := load(file)
+	if err != nil {
+		return c
+	}
+	if len(conf.DU) > 0 {
+		c.DU = conf.DU[0]
+	}
+	if proxy, err := enroll.Proxy(proxyFile, conf.Proxy.URL); err == nil && proxy != nil {
+		if u, err := proxy(new(http.Request)); err == nil { // it is the same for all
+			c.Proxy = u.String()
+		}
+	}
+	c.VCenters = configured(file)
+	for i := range c.VCenters {
+		c.VCenters[i].State = status.NotKnown
+	}
+	return c
 }
 
 // bootCommand does what a boot needs.
@@ -90,25 +119,21 @@ func (a *appliance) consoleCommand(ctx context.Context, c *cli.Call) error {
 // statusCommand shows the console's first page, or for programs the daemon's own
 // status.
 func (a *appliance) statusCommand(ctx context.Context, c *cli.Call) error {
-	asJSON := false
-	if _, err := c.Parse(0, "", func(fs *flag.FlagSet) { fs.BoolVar(&asJSON, "json", false, "print JSON") }); err != nil {
+	var format *string
+	if _, err := c.Parse(0, "", func(fs *flag.FlagSet) { format = cli.Output(fs, "text", "json") }); err != nil {
 		return err
 	}
-	if asJSON {
+	if *format == "json" {
 		var st localapi.Status
 		if err := c.Fetch(ctx, "/v1/status", &st); err != nil {
 			return err
 		}
 		return c.JSON(st)
 	}
-	conf, err := c.Load()
-	if err != nil {
+	if _, err := c.Load(); err != nil {
 		return err
 	}
 	report := boot(c.ConfigFile(), slog.New(slog.DiscardHandler)).Report(ctx, false)
-	if report.Settings.DU == "" && len(conf.DU) > 0 { // it was enrolled by the command
-		report.Settings.DU = conf.DU[0]
-	}
 	if _, err := fmt.Fprint(c.Out, report.Text(pageWidth)); err != nil {
 		return err
 	}

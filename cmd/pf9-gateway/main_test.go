@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/big"
 	"net"
@@ -131,6 +132,11 @@ func (m *machine) openTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.person, m.tty = person, fmt.Sprintf("/dev/pts/%d", n)
+	held, err := os.OpenFile(m.tty, os.O_RDWR|unix.O_NOCTTY, 0) // else it hangs up between two commands
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = held.Close() })
 }
 
 // run runs a command line and returns its status and what it wrote. The
@@ -194,12 +200,20 @@ func TestPairAsksForWhatIsNotGiven(t *testing.T) {
 	if got, err := m.vault.Get("east"); err != nil || got.User != "gw@vsphere.local" || got.Password != password {
 		t.Errorf("the vault has %v, %v", got, err)
 	}
-	code, out, errs = m.run(t, "", nil, "unpair", "east")
+	code, out, errs = m.run(t, "", []string{"Forget the vCenter east and its accounts?", "no"}, "unpair", "east")
+	if _, err := m.vault.Get("east"); code != 0 || out != "east stays as it was.\n" || err != nil {
+		t.Errorf("unpair, and no: status %d, out %q, errors %q; the vault: %v", code, out, errs, err)
+	}
+	code, out, errs = m.run(t, "", []string{"Forget the vCenter east and its accounts?", "yes"}, "unpair", "east")
 	if code != 0 || !strings.Contains(out, "east is forgotten") {
 		t.Errorf("unpair: status %d, out %q, errors %q", code, out, errs)
 	}
-	if code, _, errs := m.run(t, "", nil, "unpair", "east"); code != 1 || !strings.Contains(errs, "no vCenter is paired") {
+	if code, _, errs := m.run(t, "", nil, "unpair", "east", "--yes"); code != 1 || !strings.Contains(errs, "no vCenter is paired") {
 		t.Errorf("second unpair: status %d, errors %q", code, errs)
+	}
+	m.tty = filepath.Join(m.dir, "no-terminal")
+	if code, _, errs := m.run(t, "", nil, "unpair", "east"); code != 1 || !strings.Contains(errs, "without a terminal; give --yes") {
+		t.Errorf("unpair without a terminal: status %d, errors %q", code, errs)
 	}
 }
 
@@ -253,7 +267,7 @@ func TestARefusalIsInPlainWords(t *testing.T) {
 
 func TestACertificateThatIsNotAcceptedEndsThePairing(t *testing.T) {
 	m := start(t)
-	code, _, errs := m.run(t, "", []string{"SHA-256", "y"}, "pair", "east", "--url", m.vcenter)
+	code, _, errs := m.run(t, "", []string{"SHA-256", "y", "yes, in full, or no: ", "no"}, "pair", "east", "--url", m.vcenter)
 	if names, err := m.vault.Names(); code != 1 || !strings.Contains(errs, "was not accepted") || len(names) > 0 || err != nil {
 		t.Errorf("status %d, errors %q, accounts %q, %v", code, errs, names, err)
 	}
@@ -343,6 +357,13 @@ func TestVCentersAreListed(t *testing.T) {
 	if code, out, _ := m.run(t, "", nil, "vcenters", "-o", "json"); code != 0 || !strings.Contains(out, `"name": "east"`) {
 		t.Errorf("status %d, out %s", code, out)
 	}
+	m.vcenters = nil
+	if code, out, _ := m.run(t, "", nil, "vcenters"); code != 0 || !strings.HasPrefix(out, "No vCenter is paired: pf9-gateway pair") {
+		t.Errorf("none: status %d, out %s", code, out)
+	}
+	if code, out, _ := m.run(t, "", nil, "vcenters", "--json"); code != 0 || out != "null\n" && out != "[]\n" {
+		t.Errorf("none: status %d, out %q", code, out)
+	}
 }
 
 func TestStatusIsTheConsolesPage(t *testing.T) {
@@ -365,6 +386,25 @@ func TestRootWritesWhereItsOwnPathSays(t *testing.T) {
 	}
 }
 
+func TestTheManPageHasEachCommand(t *testing.T) {
+	page, err := os.ReadFile("../../packaging/linux/pf9-gateway.8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	synopsis, _, _ := strings.Cut(string(page), ".SH DESCRIPTION")
+	var help bytes.Buffer
+	cli.Main(program(&appliance{}), []string{"--help"}, nil, &help, nil)
+	for line := range strings.Lines(help.String()) {
+		if !strings.HasPrefix(line, "  ") || strings.HasPrefix(line, "   ") {
+			continue // of no command
+		}
+		name := strings.Fields(line)[0]
+		if !strings.Contains(synopsis, ".B pf9-gateway "+name+"\n") && !strings.Contains(synopsis, "\n.B "+name+"\n") && name != "run" {
+			t.Errorf("the synopsis has no %q", name)
+		}
+	}
+}
+
 func TestHelpHasTheGatewaysCommands(t *testing.T) {
 	var out bytes.Buffer
 	if code := cli.Main(program(&appliance{}), []string{"--help"}, nil, &out, nil); code != 0 {
@@ -374,5 +414,23 @@ func TestHelpHasTheGatewaysCommands(t *testing.T) {
 		if !strings.Contains(out.String(), "\n  "+name+" ") {
 			t.Errorf("--help has no %q:\n%s", name, out.String())
 		}
+	}
+	for name, want := range map[string]string{"console": "\nthe appliance's screen: how it is, network", "firstboot": "\napply what was typed when the appliance was deployed"} {
+		var errs bytes.Buffer
+		if code := cli.Main(program(&appliance{}), []string{name, "--help"}, nil, io.Discard, &errs); code != 0 || !strings.Contains(errs.String(), want) {
+			t.Errorf("%s --help: status %d\n%s", name, code, &errs)
+		}
+	}
+}
+
+func TestTheAppliancesPagesReadTheConfiguration(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "gateway.conf")
+	text := "du = ['https://du.example']\n[proxy]\nurl = 'http://proxy.example:3128'\n[vcenters.west]\nurl = 'https://vc.example'\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := boot(file, slog.New(slog.DiscardHandler)).Configured()
+	if got.DU != "https://du.example" || got.Proxy != "http://proxy.example:3128" || len(got.VCenters) != 1 || got.VCenters[0].Address != "vc.example:443" || got.VCenters[0].State != status.NotKnown {
+		t.Errorf("%+v", got)
 	}
 }

@@ -114,26 +114,6 @@ func (a *appliance) client(c *cli.Call) (*pair.Client, error) {
 	return pair.NewClient(conf.Socket), err
 }
 
-// unpairCommand forgets a vCenter.
-func (a *appliance) unpairCommand(ctx context.Context, c *cli.Call) error {
-	names, err := c.Parse(1, "NAME", nil)
-	if err != nil {
-		return err
-	}
-	if len(names) == 0 {
-		return c.Usage("which vCenter? pf9-gateway vcenters lists them")
-	}
-	client, err := a.client(c)
-	if err != nil {
-		return err
-	}
-	if err := client.Unpair(ctx, names[0]); err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(c.Out, "%s is forgotten, and so are its accounts.\n", names[0])
-	return err
-}
-
 // codeCommand makes a pairing code.
 func (a *appliance) codeCommand(ctx context.Context, c *cli.Call) error {
 	if _, err := c.Parse(0, "", nil); err != nil {
@@ -153,8 +133,8 @@ func (a *appliance) codeCommand(ctx context.Context, c *cli.Call) error {
 
 // vcentersCommand lists the vCenters.
 func vcentersCommand(ctx context.Context, c *cli.Call) error {
-	var format string
-	if _, err := c.Parse(0, "", func(fs *flag.FlagSet) { fs.StringVar(&format, "o", "table", "output: table or json") }); err != nil {
+	var format *string
+	if _, err := c.Parse(0, "", func(fs *flag.FlagSet) { format = cli.Output(fs, "table", "json") }); err != nil {
 		return err
 	}
 	var list []status.VCenter
@@ -162,8 +142,12 @@ func vcentersCommand(ctx context.Context, c *cli.Call) error {
 		return err
 	}
 	slices.SortFunc(list, func(a, b status.VCenter) int { return cmp.Compare(a.Name, b.Name) })
-	if format == "json" {
+	if *format == "json" {
 		return c.JSON(list)
+	}
+	if len(list) == 0 {
+		_, err := fmt.Fprintln(c.Out, "No vCenter is paired: pf9-gateway pair NAME --url https://HOST makes one known.")
+		return err
 	}
 	rows := [][]string{{"NAME", "STATE", "VMS", "OBJECTS", "SESSION", "CONTROL", "PROBLEM"}}
 	for _, v := range list {

@@ -166,6 +166,9 @@ func (o Options) reload(ctx context.Context) {
 // answers says who of the far side answers over the network of the settings.
 func (o Options) answers(ctx context.Context, s settings.Settings) (string, error) {
 	var why error
+	if o.Configured != nil {
+		s = o.Configured().Over(s)
+	}
 	if s.DU != "" {
 		unit := reach.Unit{URL: s.DU, Pin: reach.PinOf(o.Paths().CA, s.Pin), Proxy: s.ProxyURL()}
 		_, err := unit.Ask(ctx)

@@ -41,6 +41,9 @@ type Options struct {
 	// "/run/pf9-gateway/agent.sock".
 	Socket string
 	Link   string // network interface; empty: the first card
+	// Configured reads what Config has of what may also be typed at the deployment;
+	// nil: nothing.
+	Configured func() status.Configured
 	// Sources are where the OVF environment is looked for; nil: [ovfenv.Usual].
 	Sources *ovfenv.Sources
 	// EnrolFor is how long enrolment is tried; 0 means 10 minutes. The next boot
@@ -110,7 +113,7 @@ func (o Options) Report(ctx context.Context, probe bool) status.Report {
 // StatusOptions say where a report's parts are.
 func (o Options) StatusOptions() status.Options {
 	o = o.withDefaults()
-	return status.Options{Store: o.Store(), Paths: o.Paths(), Socket: o.Socket}
+	return status.Options{Store: o.Store(), Paths: o.Paths(), Socket: o.Socket, Configured: o.Configured}
 }
 
 // Run does what a boot needs and returns. An error says everything that is

@@ -20,6 +20,9 @@ func Words(err error) string {
 	if u, ok := errors.AsType[*url.Error](err); ok && u.Err != nil {
 		err = u.Err
 	}
+	if via, ok := errors.AsType[*net.OpError](err); ok && via.Op == "proxyconnect" && via.Err != nil {
+		return "by the proxy: " + Words(via.Err)
+	}
 	if words := known(err); words != "" {
 		return words
 	}

@@ -83,3 +83,27 @@ func TestWordsOfRealErrors(t *testing.T) {
 		t.Errorf("another error: %q", netcause.Words(other))
 	}
 }
+
+func TestWordsTellTheProxyFromTheOtherEnd(t *testing.T) {
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	proxy, err := url.Parse(gone.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://du.example", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(proxy)}}
+	res, err := c.Do(req)
+	if err == nil {
+		_ = res.Body.Close()
+		t.Fatal("a proxy answers")
+	}
+	if words := netcause.Words(err); words != "by the proxy: connection refused" {
+		t.Errorf("%q", words)
+	}
+}

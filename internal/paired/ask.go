@@ -67,11 +67,11 @@ func (f Files) Ask(ctx context.Context, ask *tty.Asker, look func(context.Contex
 		if err != nil {
 			return err
 		}
-		answer, err := ask.Ask(ctx, Certificate(r.Address, cert)+"\nIs this your vCenter? (yes/no) ")
+		accepted, err := ask.Confirm(ctx, Certificate(r.Address, cert)+"\nIs this your vCenter?")
 		if err != nil {
 			return err
 		}
-		if answer != "yes" {
+		if !accepted {
 			return errors.New("the certificate was not accepted; no account was sent")
 		}
 		r.Thumbprint = cert.Thumbprint

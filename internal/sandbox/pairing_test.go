@@ -65,7 +65,7 @@ func TestPairing(t *testing.T) {
 	if out := run("", b.Programs.Gateway, "vcenters", "--config", g.Config); !strings.Contains(out, "lab") || !strings.Contains(out, "ok") {
 		t.Error(out)
 	}
-	run("", b.Programs.Gateway, "unpair", "lab", "--config", g.Config)
+	run("", b.Programs.Gateway, "unpair", "lab", "--yes", "--config", g.Config)
 	vms(0)
 
 	files := map[string]string{"code": filepath.Join(b.Dir, "code"), "password": filepath.Join(b.Dir, "password")}

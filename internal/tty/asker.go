@@ -2,7 +2,6 @@ package tty
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -51,9 +50,32 @@ func (a *Asker) Need(flags ...string) (err error) {
 // Ask shows a question and reads a line. The terminal must be open.
 func (a *Asker) Ask(ctx context.Context, question string) (string, error) {
 	if a.t == nil {
-		return "", errors.New("there is nobody to ask")
+		return "", errNobody
 	}
 	return a.t.Ask(ctx, question)
+}
+
+// mostAnswers is how often a person may answer neither yes nor no, which then is no.
+const mostAnswers = 3
+
+// Confirm asks a question until it gets a yes, in full, as what is at stake is more
+// than a key, or a no.
+func (a *Asker) Confirm(ctx context.Context, question string) (bool, error) {
+	question += " (yes/no) "
+	for range mostAnswers {
+		answer, err := a.Ask(ctx, question)
+		if err != nil {
+			return false, err
+		}
+		switch strings.ToLower(strings.TrimSpace(answer)) {
+		case "yes":
+			return true, nil
+		case "no", "n":
+			return false, nil
+		}
+		question = "Please type yes, in full, or no: "
+	}
+	return false, nil
 }
 
 // Secret reads a secret from a file or, if none is given, asks for it.
@@ -62,7 +84,7 @@ func (a *Asker) Secret(ctx context.Context, file, question string) (string, erro
 	case file != "":
 		return a.read(file)
 	case a.t == nil:
-		return "", errors.New("there is nobody to ask")
+		return "", errNobody
 	}
 	return a.t.AskSecret(ctx, question)
 }

@@ -12,7 +12,7 @@ import (
 func TestWithoutATerminalTheFlagsAreNamed(t *testing.T) {
 	nowhere := filepath.Join(t.TempDir(), "none")
 	err := (&tty.Asker{Path: nowhere}).Need("--user", "--thumbprint")
-	if err == nil || !strings.HasSuffix(err.Error(), "; give --user and --thumbprint") || !strings.Contains(err.Error(), "nobody to ask") {
+	if err == nil || err.Error() != "there is nobody to ask, for this runs without a terminal; give --user and --thumbprint" {
 		t.Errorf("Need: %v", err)
 	}
 	a := &tty.Asker{Path: nowhere, In: strings.NewReader("")}
@@ -90,5 +90,26 @@ func TestSecretsOfFiles(t *testing.T) {
 				t.Errorf("it warned %q, want %q", warned.String(), test.warns)
 			}
 		})
+	}
+}
+
+func TestConfirm(t *testing.T) {
+	for typed, want := range map[string]bool{
+		"yes\n": true, " Yes \n": true, "no\n": false, "N\n": false,
+		"y\nyes\n": true, "y\nno\n": false, "y\ny\ny\n": false, "\n?\nyes\n": true, "\n\n\n": false,
+	} {
+		_, person := open(t)
+		a := &tty.Asker{Path: slave(t, person)}
+		defer a.Close()
+		if err := a.Need(); err != nil {
+			t.Fatal(err)
+		}
+		write(t, person, typed)
+		if got, err := a.Confirm(t.Context(), "Sure?"); got != want || err != nil {
+			t.Errorf("%q: %v, %v; want %v", typed, got, err, want)
+		}
+	}
+	if _, err := (&tty.Asker{}).Confirm(t.Context(), "Sure?"); err == nil {
+		t.Error("nobody was asked, and there is no error")
 	}
 }

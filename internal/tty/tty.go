@@ -20,14 +20,20 @@ const maxLine = 4096 // bytes that a person may type
 // Path is the terminal that a program was started on.
 const Path = "/dev/tty"
 
+// errNobody is why a question cannot be asked.
+var errNobody = errors.New("there is nobody to ask, for this runs without a terminal")
+
 // Terminal is where a person is asked. Make it with Open.
 type Terminal struct{ f *os.File }
 
 // Open opens a terminal by its path. The caller closes it.
 func Open(path string) (*Terminal, error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return nil, fmt.Errorf("there is nobody to ask: %w", err)
+	switch {
+	case errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENOENT):
+		return nil, errNobody
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", errNobody, err)
 	}
 	return &Terminal{f}, nil
 }

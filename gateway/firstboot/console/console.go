@@ -55,6 +55,7 @@ type console struct {
 	pages *tview.Pages
 	jobs  chan job // full: refused, with a notice
 
+	title  *tview.TextView
 	status *tview.TextView
 	report status.Report
 	clock  status.Clock
@@ -104,7 +105,7 @@ func (c *console) run(ctx context.Context, cancel context.CancelFunc) error {
 	var background, stopper sync.WaitGroup
 	store := c.o.Boot.Store()
 	loops := []func(){
-		every(ctx, tickEvery, func() { c.app.QueueUpdateDraw(c.countDown) }),
+		every(ctx, tickEvery, func() { c.app.QueueUpdateDraw(c.tick) }),
 		every(ctx, refreshEvery, func() {
 			report := c.o.Boot.Report(ctx, false)
 			c.app.QueueUpdateDraw(func() { c.show(report) })

@@ -48,7 +48,7 @@ func daemon(t *testing.T, root string) {
 		_ = json.NewEncoder(w).Encode(localapi.Status{Version: "1.2.3", Host: "6f1c0f0e-0000-4000-8000-000000000001", Tunnel: uplink.State{Connected: true, Endpoint: "du.example:443", Since: now.Add(-3 * time.Hour), RTT: "12ms"}})
 	})
 	mux.HandleFunc("GET /v1/vcenters", func(w http.ResponseWriter, _ *http.Request) {
-		_ = json.NewEncoder(w).Encode([]status.VCenter{{Name: "vc.example", State: "ok", Since: now.Add(-65 * time.Minute), Counts: map[string]int{"VMs": 1200, "hosts": 40}, Changed: now.Add(-4 * time.Second), Pinned: "AB:CD"}})
+		_ = json.NewEncoder(w).Encode([]status.VCenter{{Name: "vc.example", State: "ok", Since: now.Add(-65 * time.Minute), Counts: map[string]int{"compute.vm": 1200, "vsphere.host": 40}, Changed: now.Add(-4 * time.Second), Pinned: "AB:CD"}})
 	})
 	s := &http.Server{Handler: mux}
 	done := make(chan struct{})
@@ -198,6 +198,19 @@ func TestTheFirstPageShowsTheAppliance(t *testing.T) {
 	if text := report.Text(100); !strings.Contains(text, "vc.example: ok, session 1h05m, 1200 VMs, 40 hosts") {
 		t.Errorf("the plain text is:\n%s", text)
 	}
+}
+
+func TestAShortScreenSaysThatThereIsMore(t *testing.T) {
+	term := open(t, func(o *Options) { daemon(t, o.Boot.Root) })
+	term.see("trusted certificate AB:CD")
+	term.gone("more lines")
+	term.screen.SetSize(80, 12)
+	_ = term.screen.PostEvent(tcell.NewEventResize(80, 12))
+	term.see("more lines below: arrow down, PgDn")
+	term.press(tcell.KeyEnd)
+	term.see("more lines above: arrow up, PgUp", "trusted certificate AB:CD")
+	term.press(tcell.KeyF5)
+	term.gone("more lines")
 }
 
 func TestTheFirstPageWithoutADaemon(t *testing.T) {
@@ -429,6 +442,34 @@ func TestDiagnostics(t *testing.T) {
 	term.see("Nothing is set that could be asked")
 	term.press(tcell.KeyEscape)
 	term.gone("Nothing is set")
+}
+
+// What was enrolled and paired by command counts as what was typed at the
+// deployment does.
+func TestThePagesKnowWhatTheConfigurationSays(t *testing.T) {
+	const du, vc = "127.0.0.1:9", "127.0.0.1:10" // where nobody answers
+	term := open(t, func(o *Options) {
+		o.Boot.Configured = func() status.Configured {
+			return status.Configured{DU: "https://" + du, VCenters: []status.VCenter{{Name: "west", Address: vc, State: status.NotKnown}}}
+		}
+	})
+	term.see("DU            https://"+du, "west: not known")
+	term.press(tcell.KeyF4)
+	term.see("FAILED  deployment unit "+du, "FAILED  vCenter "+vc, "FAILED  west, as the daemon sees it: not known")
+}
+
+func TestDiagnosticsAskForEachVCenterOnce(t *testing.T) {
+	r := status.Report{Settings: settings.Settings{VCenter: "b.example"}, VCenters: []status.VCenter{
+		{Name: "a", Address: "a.example:443", State: "ok", Problem: "it is too old"}, {Name: "b", Address: "b.example:443", State: "reading"}, {Name: "old daemon's", State: "degraded"},
+	}}
+	if d := cmp.Diff([]string{"a.example:443", "b.example:443"}, addresses(r)); d != "" {
+		t.Error(d)
+	}
+	for i, want := range []string{"FAILED  a, as the daemon sees it: ok: it is too old", "ok      b, as the daemon sees it: reading", "FAILED  old daemon's, as the daemon sees it: degraded"} {
+		if got := strings.Split(table(followed(r)), "\n")[i]; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
 }
 
 func TestEnrolSaysWhyNot(t *testing.T) {

@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/gdamore/tcell/v2"
@@ -11,6 +12,7 @@ import (
 	"github.com/openpf9/openpf9/gateway/firstboot/reach"
 	"github.com/openpf9/openpf9/gateway/firstboot/settings"
 	"github.com/openpf9/openpf9/gateway/firstboot/status"
+	"github.com/openpf9/openpf9/internal/discovery"
 	"github.com/openpf9/openpf9/internal/kindtable"
 )
 
@@ -26,6 +28,8 @@ const (
 	pageReboot  = "reboot"
 )
 
+const titleLine = "openpf9 gateway"
+
 const keysLine = "F2 network   F3 vCenter   F4 diagnostics   F5 enrol   F12 reboot   Esc status"
 
 // build makes the frame and the first page. Serial lines may have no function
@@ -34,10 +38,10 @@ func (c *console) build(ctx context.Context) {
 	c.status = plainText()
 	c.pages = tview.NewPages().AddPage(pageStatus, c.status, true, true)
 	c.notice = plainText()
-	title := plainText().SetText("openpf9 gateway")
+	c.title = plainText().SetText(titleLine)
 	keys := plainText().SetText(keysLine)
 	c.frame = tview.NewFlex().SetDirection(tview.FlexRow).
-		AddItem(title, 1, 0, false).
+		AddItem(c.title, 1, 0, false).
 		AddItem(c.pages, 0, 1, true).
 		AddItem(c.notice, noticeRows, 0, false).
 		AddItem(keys, 1, 0, false)
@@ -91,10 +95,37 @@ func (c *console) back() {
 func (c *console) show(r status.Report) {
 	r.Clock = c.clock
 	c.report = r
-	_, _, width, _ := c.status.GetInnerRect()
-	if text := r.Text(width); text != c.status.GetText(false) {
+	c.fit()
+}
+
+// tick is what is done each second.
+func (c *console) tick() {
+	c.countDown()
+	c.fit()
+}
+
+// fit writes the report for the screen as wide as it is now, and says in the
+// title whether it has more lines than the screen.
+func (c *console) fit() {
+	if c.report.At.IsZero() {
+		return // there is none yet
+	}
+	_, _, width, height := c.status.GetInnerRect()
+	text := c.report.Text(width)
+	if text != c.status.GetText(false) {
 		c.status.SetText(text)
 	}
+	above, _ := c.status.GetScrollOffset()
+	below := strings.Count(text, "\n") - above - height
+	title := titleLine
+	switch front, _ := c.pages.GetFrontPage(); {
+	case front != pageStatus:
+	case below > 0:
+		title += fmt.Sprintf("   %d more lines below: arrow down, PgDn", below)
+	case above > 0:
+		title += fmt.Sprintf("   %d more lines above: arrow up, PgUp", above)
+	}
+	c.title.SetText(title)
 }
 
 // form makes an empty form with a heading.
@@ -136,17 +167,47 @@ func (c *console) openLook(context.Context) {
 	view := plainText().SetText("Looking ...")
 	view.SetBorder(true).SetTitle(" Diagnostics ").SetTitleAlign(tview.AlignLeft)
 	c.open(pageLook, view)
-	s := c.report.Settings
+	r := c.report
+	s := r.Settings
 	targets := reach.Targets{
 		Unit: reach.Unit{URL: s.DU, Pin: reach.PinOf(c.o.Boot.Paths().CA, s.Pin), Proxy: s.ProxyURL()},
-		DNS:  s.DNS, NTP: s.NTP, VCenter: s.VCenter,
+		DNS:  s.DNS, NTP: s.NTP, VCenters: addresses(r),
 	}
 	c.start(func(ctx context.Context) func() {
 		ctx, cancel := context.WithTimeout(ctx, jobLimit)
 		defer cancel()
 		checks := reach.Diagnose(ctx, targets)
-		return func() { view.SetText(table(checks)) }
+		return func() { view.SetText(table(append(checks, followed(r)...))) }
 	})
+}
+
+// addresses are those of the vCenters that are paired, and of the one that was
+// typed at the deployment, for it may not be paired yet.
+func addresses(r status.Report) (all []string) {
+	known := r.VCenters
+	if r.Settings.VCenter != "" {
+		known = append(slices.Clone(known), status.VCenter{Address: r.Settings.VCenter})
+	}
+	for _, v := range known {
+		if a := reach.WithPort(v.Address, "443"); v.Address != "" && !slices.Contains(all, a) {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+// followed is what the daemon says of the vCenters: one may answer, and refuse
+// the account.
+func followed(r status.Report) (checks []reach.Check) {
+	for _, v := range r.VCenters {
+		text := v.Word()
+		if v.Trouble() != "" {
+			text += ": " + v.Trouble()
+		}
+		fine := v.Trouble() == "" && (v.State == discovery.OK || v.State == status.Reading)
+		checks = append(checks, reach.Check{Name: v.Name + ", as the daemon sees it", OK: fine, Result: text})
+	}
+	return checks
 }
 
 func table(checks []reach.Check) string {

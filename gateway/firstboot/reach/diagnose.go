@@ -14,10 +14,10 @@ import (
 
 // Targets are what is looked at. Empty ones are left out.
 type Targets struct {
-	Unit    Unit
-	DNS     []netip.Addr
-	NTP     []string // hosts
-	VCenter string   // "host[:port]"
+	Unit     Unit
+	DNS      []netip.Addr
+	NTP      []string // hosts
+	VCenters []string // "host[:port]"
 }
 
 // Check is the result of one look.
@@ -59,8 +59,8 @@ func Diagnose(ctx context.Context, t Targets) []Check {
 	for _, server := range t.NTP {
 		add("NTP server "+server, func(ctx context.Context) (string, error) { return offset(NTP(ctx, net.JoinHostPort(server, "123"))) })
 	}
-	if t.VCenter != "" {
-		add("vCenter "+t.VCenter, func(ctx context.Context) (string, error) { return took(Dial(ctx, WithPort(t.VCenter, "443"))) })
+	for _, v := range t.VCenters {
+		add("vCenter "+v, func(ctx context.Context) (string, error) { return took(Dial(ctx, WithPort(v, "443"))) })
 	}
 	out := make([]Check, len(looks))
 	var wg sync.WaitGroup

@@ -18,6 +18,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/openpf9/openpf9/internal/netcause"
 	"github.com/openpf9/openpf9/internal/pki"
 )
 
@@ -91,7 +92,7 @@ func (u Unit) Ask(ctx context.Context) (Answer, error) {
 	began := time.Now()
 	resp, err := client.Do(req)
 	if err != nil {
-		return Answer{}, fmt.Errorf("ask the deployment unit: %w", withoutURL(err))
+		return Answer{}, unreached(base.Host, withoutURL(err))
 	}
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, headerSize)) // HEAD has no body
 	_ = resp.Body.Close()
@@ -103,6 +104,14 @@ func (u Unit) Ask(ctx context.Context) (Answer, error) {
 		a.Date, a.Skew = date, middle.Sub(date.Add(500*time.Millisecond))
 	}
 	return a, nil
+}
+
+// unreached says why the deployment unit of the host did not answer.
+func unreached(host string, err error) error {
+	if !netcause.Is(err) { // it did, and is not ours
+		return fmt.Errorf("ask the deployment unit %s: %w", host, err)
+	}
+	return fmt.Errorf("the deployment unit %s cannot be reached (%s)", host, netcause.Words(err))
 }
 
 // withoutURL leaves out what the caller knows, and a proxy's password.

@@ -320,7 +320,7 @@ func TestDiagnose(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = closed.Close()
-	checks := Diagnose(t.Context(), Targets{Unit: Unit{URL: du.URL, Pin: pki.Pin(authority.Cert), Proxy: p}, VCenter: vcenter.Addr().String()})
+	checks := Diagnose(t.Context(), Targets{Unit: Unit{URL: du.URL, Pin: pki.Pin(authority.Cert), Proxy: p}, VCenters: []string{vcenter.Addr().String()}})
 	if len(checks) != 3 {
 		t.Fatalf("checks = %+v, want three", checks)
 	}
@@ -329,11 +329,23 @@ func TestDiagnose(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 	}
-	checks = Diagnose(t.Context(), Targets{VCenter: closed.Addr().String()})
+	checks = Diagnose(t.Context(), Targets{VCenters: []string{closed.Addr().String()}})
 	if len(checks) != 1 || checks[0].OK || !strings.Contains(checks[0].Result, "refused") {
 		t.Errorf("checks = %+v", checks)
 	}
 	if got := Diagnose(t.Context(), Targets{}); len(got) != 0 {
 		t.Errorf("nothing set: %+v", got)
+	}
+}
+
+func TestAnUnreachableUnitIsSaidInWords(t *testing.T) {
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = closed.Close()
+	_, err = Unit{URL: "https://" + closed.Addr().String()}.Ask(t.Context())
+	if want := "the deployment unit " + closed.Addr().String() + " cannot be reached (connection refused)"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
 	}
 }

@@ -108,6 +108,9 @@ type Options struct {
 	Store  settings.Store
 	Paths  enroll.Paths
 	Socket string // the daemon's
+	// Configured reads the daemon's configuration, which changes while the console
+	// runs; nil: there is none.
+	Configured func() Configured
 	// Probe also asks the deployment unit for the time, over the network.
 	Probe bool
 }
@@ -117,9 +120,9 @@ type Options struct {
 type Report struct {
 	At          time.Time
 	Hostname    string
-	Addresses   []string // "eth0 192.0.2.10/24"
-	Network     string   // what is set
-	Settings    settings.Settings
+	Addresses   []string          // "eth0 192.0.2.10/24"
+	Network     string            // what is set
+	Settings    settings.Settings // and where they say nothing, the configuration
 	Agent       localapi.Status
 	AgentError  string // why the daemon did not answer; empty: it did
 	VCenters    []VCenter
@@ -155,9 +158,13 @@ func Collect(ctx context.Context, o Options) Report {
 	r.Addresses, err = addresses()
 	add(err)
 	add(r.state(o))
+	conf := o.configured()
+	r.Settings = conf.Over(r.Settings)
 	add(r.certificate(o.Paths.Cert))
 	add(r.disk(o.Store.Dir))
-	r.daemon(ctx, o.Socket)
+	if r.daemon(ctx, o.Socket); r.AgentError != "" {
+		r.VCenters = conf.VCenters
+	}
 	if o.Probe {
 		r.Clock = LookAtClock(ctx, o, r.Settings)
 	}
@@ -247,6 +254,8 @@ func (r *Report) daemon(ctx context.Context, socket string) {
 		r.AgentError = err.Error()
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 			r.AgentError = "it is not running: nobody listens on " + socket
+		} else if errors.Is(err, context.DeadlineExceeded) {
+			r.AgentError = fmt.Sprintf("it has not answered on %s within %v: it hangs, or the machine is too busy; systemctl status pf9-gateway says more, systemctl restart pf9-gateway starts it again", socket, apiLimit)
 		}
 		return
 	}
@@ -289,9 +298,10 @@ func get(ctx context.Context, client *http.Client, path string, out any) error {
 	return json.NewDecoder(io.LimitReader(resp.Body, answerBytes)).Decode(out)
 }
 
-// LookAtClock asks the deployment unit of the settings what time it is. If it
-// does not answer that takes half a minute.
+// LookAtClock asks the deployment unit of the settings, or else of the
+// configuration, what time it is. If it does not answer that takes half a minute.
 func LookAtClock(ctx context.Context, o Options, s settings.Settings) Clock {
+	s = o.configured().Over(s)
 	if s.DU == "" {
 		return Clock{}
 	}

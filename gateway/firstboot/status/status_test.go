@@ -33,7 +33,7 @@ func full() Report {
 		Pending: "gw.dns, since 11:59:30 UTC", Settings: settings.Settings{DU: "https://du.example"},
 		Agent: localapi.Status{Version: "1.2.3", Host: "6f1c0f0e-0000-4000-8000-000000000001", Tunnel: uplink.State{Connected: true, Endpoint: "du.example:443", Since: at.Add(-26 * time.Hour), RTT: "12ms", Unsent: 7}},
 		VCenters: []VCenter{
-			{Name: "vc1.example", State: "ok", Since: at.Add(-65 * time.Minute), Counts: map[string]int{"VMs": 1200, "hosts": 40, "datastores": 12, "networks": 33}, Changed: at.Add(-4 * time.Second), Pinned: strings.TrimSuffix(strings.Repeat("AB:", 32), ":"), Control: "read-only", Kept: []string{"/DC0/vm/vc1 (vCenter vc1.example)", "/DC0/vm/gw1 (this gateway)"}},
+			{Name: "vc1.example", State: "ok", Since: at.Add(-65 * time.Minute), Counts: map[string]int{"compute.vm": 1200, "vsphere.host": 40, "vsphere.cluster": 1, "vsphere.datastore": 12, "vsphere.network": 33, "vsphere.resource_pool": 1}, Changed: at.Add(-4 * time.Second), Pinned: strings.TrimSuffix(strings.Repeat("AB:", 32), ":"), Control: "read-only", Kept: []string{"/DC0/vm/vc1 (vCenter vc1.example)", "/DC0/vm/gw1 (this gateway)"}},
 			{Name: "vc2\x1b[2J", State: "degraded", Problem: "the password has expired"},
 			{Name: "vc3.example", State: Reading, Read: 1200, Since: at.Add(-9 * time.Second)},
 			{Name: "vc4.example", State: "ok", Missing: []Lack{{User: "EXAMPLE\\gw", Function: "power", Privileges: []string{"VirtualMachine.Interact.PowerOn"}, On: "/DC0/vm", Without: "VMs are not started or stopped"}}},
@@ -65,6 +65,43 @@ func TestText(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+func TestCounted(t *testing.T) {
+	for want, counts := range map[string]map[string]int{
+		"":                      {"compute.vm": 0},
+		"9 objects":             {"objects": 9},
+		"1 VM, 1 other object":  {"compute.vm": 1, "vsphere.resource_pool": 1},
+		"2 hosts, 3 datastores": {"vsphere.datastore": 3, "vsphere.host": 2},
+	} {
+		if got := counted(counts); got != want {
+			t.Errorf("%v: %q, want %q", counts, got, want)
+		}
+	}
+}
+
+func TestWrapLeavesWordsWhole(t *testing.T) {
+	for text, want := range map[string][]string{
+		"it is since 22:28:10 UTC":        {"it is since", "22:28:10 UTC"},
+		"see vc.example:443/sdk":          {"see", "vc.example:443/sdk"},
+		"CD:CD:CD:CD:CD:CD:CD:CD":         {"CD:CD:CD:CD:CD:CD:", "CD:CD"},
+		"exactly eighteen c":              {"exactly eighteen c"},
+		"exactly eighteen12 and more":     {"exactly eighteen12", "and more"},
+		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa": {"aaaaaaaaaaaaaaaaaa", "aaaaaaaaaaaaa"},
+	} {
+		if d := cmp.Diff(want, wrap(text, 18)); d != "" {
+			t.Errorf("%q: %s", text, d)
+		}
+	}
+}
+
+func TestTroubleFitsTheFirstScreen(t *testing.T) {
+	screen := strings.Join(strings.SplitAfter(full().Text(80), "\n")[:21], "") // 80x25, less the title, the notice and the keys
+	for _, want := range []string{"gw.ntp", "vc2?[2J: degraded", "the password has expired", "VirtualMachine.Interact.PowerOn"} {
+		if !strings.Contains(screen, want) {
+			t.Errorf("%q is not in\n%s", want, screen)
+		}
 	}
 }
 
@@ -143,6 +180,26 @@ func TestCollectAsksTheDaemon(t *testing.T) {
 	}
 }
 
+func TestCollectTakesFromTheConfigurationWhatTheSettingsLeaveOpen(t *testing.T) {
+	conf := Configured{DU: "https://du.example", Proxy: "http://proxy.example:3128", VCenters: []VCenter{{Name: "a", Address: "a.example:443", State: NotKnown}}}
+	o := options(t, "/nowhere/s")
+	o.Configured = func() Configured { return conf }
+	if r := Collect(t.Context(), o); r.Settings.DU != conf.DU || r.Settings.Proxy != conf.Proxy || len(r.VCenters) != 1 {
+		t.Errorf("nothing typed: %+v, %+v", r.Settings, r.VCenters)
+	}
+	typed := settings.State{Version: 1, Settings: settings.Settings{DU: "https://typed.example"}}
+	if err := o.Store.Save(typed); err != nil {
+		t.Fatal(err)
+	}
+	if r := Collect(t.Context(), o); r.Settings.DU != "https://typed.example" {
+		t.Errorf("another typed: %q", r.Settings.DU)
+	}
+	o.Socket = socket(t, map[string]string{"GET /v1/status": "{}", "GET /v1/vcenters": "[]"})
+	if r := Collect(t.Context(), o); len(r.VCenters) != 0 {
+		t.Errorf("the daemon says what is paired: %+v", r.VCenters)
+	}
+}
+
 func TestCollectDoesNotWaitForADaemonThatHangs(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := net.Listen("unix", path) // and nobody accepts
@@ -152,7 +209,7 @@ func TestCollectDoesNotWaitForADaemonThatHangs(t *testing.T) {
 	t.Cleanup(func() { _ = l.Close() })
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if r := Collect(ctx, options(t, path)); r.AgentError == "" || r.Hostname == "" {
+	if r := Collect(ctx, options(t, path)); !strings.Contains(r.AgentError, "it has not answered on "+path) || r.Hostname == "" {
 		t.Errorf("%+v", r)
 	}
 }

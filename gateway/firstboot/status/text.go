@@ -2,12 +2,13 @@ package status
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"github.com/openpf9/openpf9/internal/discovery"
 	"github.com/openpf9/openpf9/internal/kindtable"
+	"github.com/openpf9/openpf9/plugin/inventory"
 )
 
 const labelWidth = 14
@@ -18,19 +19,43 @@ type page struct {
 	width int
 }
 
-// Text is the report as a page of the width in columns; below 40 it is 40.
+// Text is the report as a page of the width in columns; below 40 it is 40. What
+// is wrong comes first, because a screen may be too short for all of it.
 func (r Report) Text(width int) string {
 	p := &page{width: max(width, 40)}
+	var bad, well []VCenter
+	for _, v := range r.VCenters {
+		if v.wrong() {
+			bad = append(bad, v)
+		} else {
+			well = append(well, v)
+		}
+	}
+	r.problems(p)
+	r.vcenters(p, bad)
+	if p.Len() > 0 {
+		p.gap()
+	}
 	r.machine(p)
 	p.gap()
 	r.cloud(p)
-	p.gap()
-	r.vcenters(p)
-	if len(r.Problems) > 0 || r.AgentError != "" || r.Clock.Problem != "" {
+	if len(bad) == 0 || len(well) > 0 {
 		p.gap()
-		r.problems(p)
+	}
+	r.vcenters(p, well)
+	switch {
+	case len(r.VCenters) > 0:
+	case r.AgentError != "":
+		p.line("vCenter", "not known; the daemon does not answer")
+	default:
+		p.line("vCenter", "none is paired")
 	}
 	return p.String()
+}
+
+// wrong says whether somebody must do something about the vCenter.
+func (v VCenter) wrong() bool {
+	return v.Trouble() != "" || v.State != discovery.OK && v.State != Reading && v.State != NotKnown
 }
 
 func (r Report) machine(p *page) {
@@ -94,26 +119,14 @@ func (r Report) cloud(p *page) {
 	}
 }
 
-func (r Report) vcenters(p *page) {
-	switch {
-	case len(r.VCenters) > 0:
-	case r.AgentError != "":
-		p.line("vCenter", "not known; the daemon does not answer")
-	default:
-		p.line("vCenter", "none is paired")
-	}
-	for _, v := range r.VCenters {
+func (r Report) vcenters(p *page, all []VCenter) {
+	for _, v := range all {
 		text := v.Word()
 		if !v.Since.IsZero() {
 			text += ", session " + ago(r.At, v.Since)
 		}
-		if len(v.Counts) > 0 {
-			kinds := make([]string, 0, len(v.Counts))
-			for kind, n := range v.Counts {
-				kinds = append(kinds, fmt.Sprintf("%d %s", n, kind))
-			}
-			slices.SortFunc(kinds, func(a, b string) int { return strings.Compare(after(a), after(b)) })
-			text += ", " + strings.Join(kinds, ", ")
+		if n := counted(v.Counts); n != "" {
+			text += ", " + n
 		}
 		if !v.Changed.IsZero() {
 			text += ", last change " + ago(r.At, v.Changed) + " ago"
@@ -122,24 +135,49 @@ func (r Report) vcenters(p *page) {
 			text += ", control " + v.Control
 		}
 		p.line("vCenter", v.Name+": "+text)
-		if v.Pinned != "" {
-			p.line("", "trusted certificate "+v.Pinned)
-		}
-		if len(v.Kept) > 0 {
-			p.line("", "never delegated: "+strings.Join(v.Kept, ", "))
-		}
 		if v.Problem != "" {
 			p.line("", v.Problem)
 		}
 		for _, l := range v.Missing {
 			p.line("", "warning: "+l.Text()+"; grant it in vCenter")
 		}
+		if len(v.Kept) > 0 {
+			p.line("", "never delegated: "+strings.Join(v.Kept, ", "))
+		}
+		if v.Pinned != "" {
+			p.line("", "trusted certificate "+v.Pinned)
+		}
 	}
 }
 
-func after(s string) string {
-	_, kind, _ := strings.Cut(s, " ")
-	return kind
+// counted says how many objects there are: of the kinds that people ask for
+// first, and of all others together.
+func counted(counts map[string]int) string {
+	var parts []string
+	add := func(n int, one string) {
+		if n > 1 {
+			one += "s"
+		}
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, one))
+		}
+	}
+	others := 0
+	for _, n := range counts {
+		others += n
+	}
+	for _, k := range []struct{ kind, one string }{
+		{inventory.KindVM, "VM"}, {inventory.KindESXi, "host"}, {inventory.KindCluster, "cluster"}, {inventory.KindDatastore, "datastore"},
+	} {
+		add(counts[k.kind], k.one)
+		others -= counts[k.kind]
+	}
+	if len(parts) == 0 {
+		add(others, "object")
+	} else {
+		add(others, "other object")
+	}
+	return strings.Join(parts, ", ")
 }
 
 func (r Report) problems(p *page) {
@@ -191,14 +229,25 @@ func (p *page) line(label, value string) {
 	}
 }
 
-// wrap breaks a text at spaces, commas and colons, or where it must.
+// wrap breaks a text at spaces. A word that is longer than a line, such as a
+// fingerprint, is also broken at commas, colons and slashes, or where it must.
 func wrap(text string, width int) []string {
 	var lines []string
 	for utf8.RuneCountInString(text) > width {
 		runes := []rune(text)
-		cut := width
-		for i := width; i > width/2; i-- {
-			if r := runes[i-1]; r == ' ' || r == ',' || r == ':' || r == '/' {
+		begin, end := width, width // of the word that does not fit
+		for begin > 0 && runes[width] != ' ' && runes[begin-1] != ' ' {
+			begin--
+		}
+		for end < len(runes) && runes[end] != ' ' {
+			end++
+		}
+		cut := begin
+		if begin == 0 {
+			cut = width
+		}
+		for i := width; end-begin > width && i > max(begin, width/2); i-- {
+			if r := runes[i-1]; r == ',' || r == ':' || r == '/' {
 				cut = i
 				break
 			}
