@@ -42,7 +42,7 @@ func startBroker(name string, conf VCenter, acts *session.Session, scope delegat
 		return nil, err
 	}
 	o := vcproxy.Options{
-		Upstream: upstream(acts), Scope: scope, Stale: scope.stale, Hosts: known{scope.source},
+		Upstream: upstream(acts, scope.source), Scope: scope, Stale: scope.stale, Hosts: known{scope.source},
 		AuditFile: filepath.Join(dir, name+".audit"), SwitchFile: filepath.Join(dir, name+".switch"), Log: log.With("vcenter", name),
 	}
 	var local *endpoint
@@ -99,12 +99,18 @@ func (b *broker) close() {
 	_ = b.Broker.Close() // of the audit, whose failure its last record met too
 }
 
-// upstream is the broker's way to vCenter.
-func upstream(acts *session.Session) vcproxy.Upstream {
+// upstream is the broker's way to vCenter. What is asked while vCenter is known not
+// to answer fails at once, and a login as soon as that is known.
+func upstream(acts *session.Session, source *vcenter.Source) vcproxy.Upstream {
 	return vcproxy.Upstream{
-		URL: &url.URL{Scheme: acts.URL().Scheme, Host: acts.URL().Host}, Transport: acts.Transport(),
+		URL: &url.URL{Scheme: acts.URL().Scheme, Host: acts.URL().Host}, Transport: whileAnswering{acts.Transport(), source},
 		Login: func(ctx context.Context) (vcproxy.Login, error) {
+			ctx, release := source.Answering(ctx)
+			defer release()
 			l, err := acts.Login(ctx)
+			if silent, is := errors.AsType[*session.SilentError](context.Cause(ctx)); is && err != nil {
+				return vcproxy.Login{}, silent
+			}
 			if err != nil {
 				return vcproxy.Login{}, err
 			}
@@ -114,6 +120,23 @@ func upstream(acts *session.Session) vcproxy.Upstream {
 			}, nil
 		},
 	}
+}
+
+// whileAnswering makes no request while vCenter is known not to answer.
+type whileAnswering struct {
+	http.RoundTripper
+	source *vcenter.Source
+}
+
+// RoundTrip makes the request, or says since when there is no answer.
+func (t whileAnswering) RoundTrip(r *http.Request) (*http.Response, error) {
+	if err := t.source.Silent(); err != nil {
+		if r.Body != nil {
+			_ = r.Body.Close() // as of a RoundTripper is asked
+		}
+		return nil, err
+	}
+	return t.RoundTripper.RoundTrip(r)
 }
 
 // delegation is what the customer delegated, to the broker's clients and for

@@ -68,7 +68,7 @@ func New(file string) (*Gateway, error) {
 		Configured: func() (map[string]pair.VCenter, error) { return Configured(file) }, Broker: g.sites.brokerState,
 	})
 	g.actions, err = actions.New(actions.Options{
-		Resolve: g.sites.resolve, Lost: g.sites.lost, Permit: g.sites.permit, Control: g.sites.controllable,
+		Resolve: g.sites.resolve, Lost: g.sites.lost, Answering: g.sites.answering, Permit: g.sites.permit, Control: g.sites.controllable,
 		Journal: filepath.Join(first.StateDir, "actions.journal"), Audit: g.audit, Log: log,
 	})
 	return g, err

@@ -215,11 +215,23 @@ func (s *sites) resolve(ctx context.Context, target plugin.Key) (*vim25.Client, 
 	if err := st.controllable(); err != nil {
 		return nil, ref, err
 	}
+	if ctx.Err() != nil { // it is known not to answer
+		return nil, ref, context.Cause(ctx)
+	}
 	c, err := st.acts.Client(ctx)
 	if err != nil {
 		return nil, ref, &actions.AtError{Address: st.acts.URL().Host, Err: err}
 	}
 	return c, ref, nil
+}
+
+// answering is ctx for looking at a VM, as long as its vCenter answers.
+func (s *sites) answering(ctx context.Context, target plugin.Key) (context.Context, func()) {
+	uuid, _, err := actions.ParseTarget(target)
+	if st := s.instance(uuid); err == nil && st != nil {
+		return st.source.Answering(ctx)
+	}
+	return ctx, func() {}
 }
 
 // lost passes on that a client's session is gone.

@@ -79,7 +79,7 @@ func TestWhatAnActionOrAClientOfTheBrokerMeetsShowsAtOnce(t *testing.T) {
 			return err
 		},
 		"the broker": func(ctx context.Context, st *site) error {
-			_, err := upstream(st.acts).Login(ctx)
+			_, err := upstream(st.acts, st.source).Login(ctx)
 			return err
 		},
 	} {

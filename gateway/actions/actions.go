@@ -41,6 +41,10 @@ type Options struct {
 	// object's vCenter. It answers from memory, and is asked once more when all is
 	// ready for vCenter to be asked.
 	Permit func(types.ManagedObjectReference) error
+	// Answering returns a context for what only looks, which ends when the target's
+	// vCenter is known not to answer, with a session.SilentError for a cause, and what
+	// to call afterwards. Nil: nobody knows.
+	Answering func(ctx context.Context, target plugin.Key) (answering context.Context, release func())
 	// Control says why nothing may be controlled now; nil: it may.
 	Control func() error
 	// Journal is the path of a file of our own, which is made if it is missing.
@@ -64,6 +68,9 @@ type Executor struct {
 func New(o Options) (*Executor, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Answering == nil {
+		o.Answering = func(ctx context.Context, _ plugin.Key) (context.Context, func()) { return ctx, func() {} }
 	}
 	if o.Lost == nil {
 		o.Lost = func(*vim25.Client) {}

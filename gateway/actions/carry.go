@@ -2,6 +2,7 @@ package actions
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
 
+	"github.com/openpf9/openpf9/gateway/session"
 	"github.com/openpf9/openpf9/gateway/vimfault"
 	"github.com/openpf9/openpf9/internal/actions"
 	"github.com/openpf9/openpf9/internal/netcause"
@@ -44,7 +46,7 @@ func (x *Executor) carryOut(ctx context.Context, a *actions.Action) {
 	j := x.job(a)
 	own, cancel := context.WithDeadline(ctx, a.Until())
 	defer cancel()
-	asked, done, err := j.prepare(own)
+	asked, done, err := j.prepareAnswered(own)
 	switch {
 	case ctx.Err() != nil: // the next run says that nothing was done
 		return
@@ -110,6 +112,19 @@ func (j *job) lost(ctx, own context.Context, why string) {
 		return
 	}
 	j.search(ctx, own, why)
+}
+
+// prepareAnswered prepares for as long as vCenter answers as far as is known: nothing was
+// asked of it yet, so that nobody need wait for what will not come.
+func (j *job) prepareAnswered(ctx context.Context) (asked time.Time, done string, err error) {
+	ctx, release := j.x.o.Answering(ctx, j.q.Target)
+	defer release()
+	asked, done, err = j.prepare(ctx)
+	silent, is := errors.AsType[*session.SilentError](context.Cause(ctx))
+	if _, denied := err.(Denied); is && err != nil && !denied {
+		err = silent
+	}
+	return asked, done, err
 }
 
 // prepare looks at all that can be known before vCenter is asked. done says that

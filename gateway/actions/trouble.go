@@ -7,9 +7,11 @@ import (
 	"net/http/httptrace"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/vmware/govmomi/vim25/types"
 
+	"github.com/openpf9/openpf9/gateway/session"
 	"github.com/openpf9/openpf9/gateway/vimfault"
 	"github.com/openpf9/openpf9/internal/netcause"
 )
@@ -46,6 +48,10 @@ func (j *job) undone(err error) {
 
 // trouble says what does not work with vCenter, and what to do about it.
 func (j *job) trouble(err error) (what, remedy string) {
+	if silent, ok := errors.AsType[*session.SilentError](err); ok {
+		return fmt.Sprintf("vCenter %s has not answered since %s (%s)", silent.Address, silent.Since.UTC().Format(time.RFC3339), netcause.Words(silent.Err)),
+			"try again when it answers, which pf9-gateway vcenters shows on the appliance"
+	}
 	vcenter, words := j.vcenter(err), vimfault.Words(err)
 	switch {
 	case vimfault.Has[types.InvalidLogin](err):

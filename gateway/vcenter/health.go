@@ -21,20 +21,24 @@ type health struct {
 	mu    *sync.Mutex   // guards the fields below
 	turn  chan struct{} // closed at the next change
 	ok    bool
-	ever  bool      // everything was read at least once
-	since time.Time // what is known is true since or until then
-	broke time.Time // when the trouble began
-	heard time.Time // when vCenter answered last
-	moved time.Time // when something last changed after it was read
-	why   error     // of the trouble
-	waits int       // lists that wait for a change
-	reads bool      // a pass is under way
-	read  int       // objects that it has read
+	ever  bool            // everything was read at least once
+	since time.Time       // what is known is true since or until then
+	broke time.Time       // when the trouble began
+	heard time.Time       // when vCenter answered last
+	moved time.Time       // when something last changed after it was read
+	why   error           // of the trouble
+	waits int             // lists that wait for a change
+	reads bool            // a pass is under way
+	read  int             // objects that it has read
+	quiet context.Context // ends when vCenter is known not to answer
+	hush  context.CancelCauseFunc
 }
 
 func newHealth() health {
 	now := time.Now()
-	return health{mu: new(sync.Mutex), turn: make(chan struct{}), since: now, broke: now, why: errUnwatched}
+	h := health{mu: new(sync.Mutex), turn: make(chan struct{}), since: now, broke: now, why: errUnwatched}
+	h.speak()
+	return h
 }
 
 // set notes the reason of trouble; nil: there is none. It says whether h has
@@ -53,6 +57,9 @@ func (h *health) set(why error) (turned, news bool) {
 	}
 	h.ok, h.why, h.reads = why == nil, why, false
 	h.ever = h.ever || h.ok
+	if h.ok || errors.Is(why, errUnwatched) { // then nobody knows
+		h.speak()
+	}
 	close(h.turn)
 	h.turn = make(chan struct{})
 	return turned, news
@@ -63,6 +70,7 @@ func (h *health) reading() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.reads, h.read = true, 0
+	h.speak()
 }
 
 // answered notes that vCenter has answered, with so many objects.
@@ -71,6 +79,7 @@ func (h *health) answered(objects int) {
 	defer h.mu.Unlock()
 	h.heard = time.Now()
 	h.read += objects
+	h.speak()
 }
 
 // changed notes that something has changed that was read before.

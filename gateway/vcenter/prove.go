@@ -70,7 +70,7 @@ func (p *pass) away(ctx context.Context, err error, changed func(...plugin.Key))
 	if ctx.Err() != nil || session.IsNotAuthenticated(err) || errors.Is(err, errOtherUser) {
 		return false
 	}
-	p.s.broken(err, changed)
+	p.s.broken(p.s.silent(ctx, err), changed)
 	return true
 }
 

@@ -16,8 +16,9 @@ import (
 // trouble is why vCenter cannot be followed, in words for whoever has to mend it:
 // its address, the cause and the remedy.
 type trouble struct {
-	text string
-	err  error
+	text    string
+	err     error
+	silence error // why vCenter does not answer; nil: it does
 }
 
 // Error is the words.
@@ -67,7 +68,9 @@ func (s *Source) explain(err error) *trouble {
 		return say("%s shows a certificate that nobody vouches for: %v: compare and pin it: %s", at, bad.Err, again)
 	}
 	if name, ok := errors.AsType[*net.DNSError](err); ok {
-		return say("%s is not found: %v: see that this machine's DNS servers know the name", at, name)
+		unfound := say("%s is not found: %v: see that this machine's DNS servers know the name", at, name)
+		unfound.silence = name
+		return unfound
 	}
 	switch {
 	case errors.Is(err, session.ErrRefused):
@@ -80,7 +83,9 @@ func (s *Source) explain(err error) *trouble {
 		return say("%s: %v: the gateway logs in as that one", at, err)
 	}
 	if cause := unanswered(err); cause != nil {
-		return say("%s does not answer: %v: see that vCenter runs and that the network lets this machine reach it; the gateway tries again by itself", at, cause)
+		unanswered := say("%s does not answer: %v: see that vCenter runs and that the network lets this machine reach it; the gateway tries again by itself", at, cause)
+		unanswered.silence = cause
+		return unanswered
 	}
 	return say("%s: %v", at, err)
 }

@@ -91,7 +91,7 @@ func (s *Source) broken(err error, changed func(...plugin.Key)) {
 func (s *Source) cycle(ctx context.Context, changed func(...plugin.Key)) (synced bool, err error) {
 	c, err := s.opts.Session.Client(ctx)
 	if err != nil {
-		return false, err
+		return false, s.silent(ctx, err)
 	}
 	lost := false
 	defer func() {
@@ -101,7 +101,7 @@ func (s *Source) cycle(ctx context.Context, changed func(...plugin.Key)) (synced
 	}()
 	if c == s.old.client { // nothing has answered by it since it broke
 		if err := alive(ctx, c, s.time.proofLimit); err != nil {
-			return false, err
+			return false, s.silent(ctx, err)
 		}
 	}
 	if err := s.identify(c); err != nil {
