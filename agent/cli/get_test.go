@@ -256,3 +256,52 @@ func TestDoctorNamesThePortThatItNeeds(t *testing.T) {
 		t.Errorf("%+v", found)
 	}
 }
+
+// after is a buffer that calls then when it holds the text.
+type after struct {
+	bytes.Buffer
+	text string
+	then func()
+}
+
+func (a *after) Write(p []byte) (int, error) {
+	n, err := a.Buffer.Write(p)
+	if a.then != nil && strings.Contains(a.String(), a.text) {
+		then := a.then
+		a.then = nil
+		then()
+	}
+	return n, err
+}
+
+func TestWatchShowsThatAModuleTurns(t *testing.T) {
+	m := mirror.New(mirror.Options{})
+	status := func(name, kind, state, reason string) {
+		m.Status(wire.SourceStatus{Name: name, State: state, Reason: reason, Kinds: []string{kind}})
+	}
+	status("vcenter-lab", inventory.KindVM, "ok", "")
+	status("tags-lab", inventory.KindTag, "degraded", "no answer")
+	file := agentWith(t, m)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	out := &after{text: "changes follow"}
+	out.then = func() {
+		out.text, out.then = "does not answer", func() {
+			out.text, out.then = "is ok", cancel
+			status("vcenter-lab", inventory.KindVM, "ok", "")
+		}
+		status("vcenter-lab", inventory.KindVM, "degraded", "vCenter lab: stale since 2026-01-02T03:04:05Z: vc:443 does not answer")
+	}
+	c := &command{program: hostAgent, name: "watch", config: file, args: []string{"vm"}, out: out, errs: io.Discard}
+	if err := watch(ctx, c); ctx.Err() == nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{" stale vcenter-lab is degraded: vc:443 does not answer\n", " fresh vcenter-lab is ok\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%s\nwant %q", out, want)
+		}
+	}
+	if strings.Contains(out.String(), "tags-lab") {
+		t.Errorf("%s\nwhich lists no VMs", out)
+	}
+}

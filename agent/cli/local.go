@@ -19,6 +19,7 @@ import (
 
 	"github.com/openpf9/openpf9/agent/localapi"
 	"github.com/openpf9/openpf9/internal/kindtable"
+	"github.com/openpf9/openpf9/internal/turns"
 	"github.com/openpf9/openpf9/internal/wire"
 	"github.com/openpf9/openpf9/plugin/inventory"
 )
@@ -198,14 +199,15 @@ func watch(ctx context.Context, c *command) error {
 	if err := c.flags(1, "[KIND]", func(fs *flag.FlagSet) { fs.BoolVar(&asJSON, "json", false, "print JSON lines") }); err != nil {
 		return err
 	}
-	path := "/v1/watch"
+	path, kind := "/v1/watch", ""
 	if len(c.args) == 1 {
 		kinds, err := c.kindsOf(ctx, c.args[0])
 		if err != nil {
 			return err
 		}
 		if len(kinds) == 1 {
-			path += "?kind=" + url.QueryEscape(kinds[0])
+			kind = kinds[0]
+			path += "?kind=" + url.QueryEscape(kind)
 		}
 	}
 	resp, err := c.ask(ctx, http.MethodGet, path)
@@ -213,7 +215,7 @@ func watch(ctx context.Context, c *command) error {
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	lines := json.NewDecoder(resp.Body)
+	lines, tracker := json.NewDecoder(resp.Body), turns.Tracker{Kind: kind}
 	for {
 		var change localapi.Change
 		if err := lines.Decode(&change); err != nil {
@@ -227,9 +229,12 @@ func watch(ctx context.Context, c *command) error {
 		}
 		if change.Synced {
 			fmt.Fprintf(c.out, "%d resources; changes follow\n", len(change.Upserts))
-			continue
+			change.Upserts = nil // whoever wants to see them has get
 		}
 		stamp := time.Now().Format("15:04:05.000")
+		for _, turn := range tracker.Take(change.Sources) {
+			fmt.Fprintln(c.out, stamp, turn.Word(), kindtable.Clean(turn.Line("")))
+		}
 		for _, r := range change.Upserts {
 			state, detail := describe(r)
 			fmt.Fprintln(c.out, stamp, r.Kind, kindtable.Clean(r.Name), kindtable.Clean(state), kindtable.Clean(detail))
