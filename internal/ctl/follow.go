@@ -20,23 +20,26 @@ func (a *app) watchKind(ctx context.Context, c *client.Client, k api.Kind, host,
 	if host != "" {
 		query.Set("host", host)
 	}
-	each := a.follow()
-	if a.output != "json" {
-		f := &follower{app: a, kind: k, id: id, hosts: make(map[wire.HostID]string)}
-		each = f.take
+	f := &follower{app: a, kind: k, id: id, hosts: make(map[wire.HostID]string), turning: turning{kind: k.Kind}}
+	each := f.take
+	if a.output == "json" {
+		each = f.takeJSON
 	}
 	return c.Watch(ctx, query, each, func(err error) {
 		fmt.Fprintln(a.errs, "pf9ctl: interrupted, trying again:", kindtable.Clean(fmt.Sprint(err)))
 	})
 }
 
-// A follower prints the events of a watch of one kind as a table that goes on.
+// A follower prints the events of a watch of one kind as a table that goes on, and
+// in it whether the sources of the kind turn stale or back.
 type follower struct {
 	app    *app
 	kind   api.Kind
 	id     string // or name, of what to show; empty: all
 	hosts  map[wire.HostID]string
 	known  []api.Resource // until the snapshot is complete
+	turned []sourceTurn   // likewise
+	turning
 	synced bool
 	sheet  sheet
 	widths []int // of the columns; nil: the head is not written yet
@@ -45,11 +48,15 @@ type follower struct {
 func (f *follower) take(e client.Event) {
 	switch e.Type {
 	case api.Reset:
-		f.known, f.synced, f.widths = nil, false, nil
+		f.known, f.turned, f.synced, f.widths = nil, nil, false, nil
 	case api.HostSeen:
 		var h api.Host
 		if json.Unmarshal(e.Data, &h) == nil && h.Hostname != "" {
 			f.hosts[h.ID] = h.Hostname
+			f.turned = append(f.turned, f.seen(&h)...)
+		}
+		if f.synced {
+			f.tell()
 		}
 	case api.Synced:
 		f.synced = true
@@ -60,8 +67,33 @@ func (f *follower) take(e client.Event) {
 			f.line(append([]string{"known"}, f.sheet.row(r)...))
 		}
 		f.known = nil
+		f.tell()
 	case api.Added, api.Modified, api.Deleted:
 		f.changed(e)
+	}
+}
+
+// tell prints what has turned.
+func (f *follower) tell() {
+	for _, t := range f.turned {
+		fmt.Fprintf(f.app.out, "%-*s  %s\n", len(api.Modified), t.Word(), kindtable.Clean(t.line()))
+	}
+	f.turned = nil
+}
+
+// takeJSON prints an event as a line, and after a host's one of the type "source"
+// for each of its sources that has turned.
+func (f *follower) takeJSON(e client.Event) {
+	out := kindtable.JSON(f.app.out)
+	fmt.Fprintf(out, "{\"event\":%q,\"data\":%s}\n", e.Type, e.Data)
+	var h api.Host
+	if e.Type != api.HostSeen || json.Unmarshal(e.Data, &h) != nil || h.Hostname == "" {
+		return
+	}
+	for _, t := range f.seen(&h) {
+		if b, err := json.Marshal(t); err == nil { // it always is: they are strings and a time
+			fmt.Fprintf(out, "{\"event\":\"source\",\"data\":%s}\n", b)
+		}
 	}
 }
 

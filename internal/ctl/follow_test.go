@@ -32,6 +32,10 @@ func TestGetWatch(t *testing.T) {
 		return `{"host":"` + id + `","hostname":"kvm1","kind":"com.acme.lun","id":"` + name + `","name":"` + name + `","spec":{"size_bytes":` + size + `}}`
 	}
 	host := `host ` + `{"id":"` + id + `","hostname":"kvm1"}`
+	from := func(connected bool, state, reason string) string {
+		return fmt.Sprintf(`host {"id":"%s","hostname":"kvm1","connected":%v,"reason":"rebooting","sources":[`+
+			`{"name":"array","state":"%s","reason":"%s","kinds":["com.acme.lun"]},{"name":"libvirt","state":"failed","kinds":["vm"]}]}`, id, connected, state, reason)
+	}
 	gone := `deleted {"host":"` + id + `","kind":"com.acme.lun","id":"a","name":"a","deleted":true}`
 	tests := []struct {
 		name, line string
@@ -51,6 +55,27 @@ func TestGetWatch(t *testing.T) {
 			"nothing at first, one only, reset", "get com.acme.lun b -w --no-headers",
 			[]string{"synced {}", "added " + lun("a", "1"), "added " + lun("b", "1"), "reset {}", "added " + lun("b", "2"), "synced {}"},
 			"added     kvm1  b   b     -      1 B\nknown     kvm1  b   b     -      2 B\n",
+		},
+		{
+			"sources that turn", "get com.acme.lun -w",
+			[]string{
+				from(true, "ok", ""), "added " + lun("a", "1024"), "synced {}", from(true, "degraded", "array 7 does not answer"),
+				from(true, "degraded", "array 7 does not answer"), from(false, "degraded", ""), from(true, "ok", ""),
+			},
+			"known     kvm1  a   a     -      1.0 KiB\n" +
+				"stale     array on kvm1 is degraded: array 7 does not answer\n" +
+				"stale     kvm1 is disconnected: rebooting\n" +
+				"fresh     kvm1 is connected\nfresh     array on kvm1 is ok\n",
+		},
+		{
+			"sources that are stale at first", "get com.acme.lun -w",
+			[]string{from(true, "degraded", "array 7 does not answer"), "added " + lun("a", "1024"), "synced {}"},
+			"known     kvm1  a   a     -      1.0 KiB\nstale     array on kvm1 is degraded: array 7 does not answer\n",
+		},
+		{
+			"sources that turn as JSON lines", "get com.acme.lun -w -o json",
+			[]string{from(true, "ok", ""), "synced {}", from(true, "failed", "gone")},
+			`]}}` + "\n" + `{"event":"source","data":{"host":"` + id + `","hostname":"kvm1","name":"array","state":"failed","stale":true,"reason":"gone"}}` + "\n",
 		},
 		{"JSON lines", "get com.acme.lun -w -o json", []string{"synced {}", gone}, `{"event":"deleted","data":{"host":"` + id},
 	}

@@ -21,7 +21,7 @@ func (a *app) getCommand() *cobra.Command {
 		Long: "Show the resources of a kind, or those with an ID, which may be a name.\n" +
 			"KIND is one of the words below, or a kind such as com.acme.lun, or its last part.\n" +
 			"Columns that are empty in all rows are left out, unless --no-headers is given.\n" +
-			"With -w changes follow until interrupted; with -o json too each event is one line.\n\n" +
+			"With -w changes follow until interrupted, also whether what is shown turns stale\nand back; with -o json too each event is one line.\n\n" +
 			"Words for KIND:\n" + wordsHelp(),
 		Example: "  pf9ctl get vm --vcenter east --cluster prod --state running\n  pf9ctl get cluster -o wide\n" +
 			"  pf9ctl get com.acme.lun --host kvm1 -w\n  pf9ctl get lun 600a0b80 -o yaml",
