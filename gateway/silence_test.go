@@ -2,12 +2,15 @@ package gateway
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/openpf9/openpf9/gateway/pair"
 	"github.com/openpf9/openpf9/gateway/session"
+	"github.com/openpf9/openpf9/gateway/vault"
 	"github.com/openpf9/openpf9/internal/testvcenter"
 	"github.com/openpf9/openpf9/plugin"
 	"github.com/openpf9/openpf9/plugin/inventory"
@@ -57,5 +60,27 @@ func TestAVCenterThatDoesNotAnswerIsAskedNothingMore(t *testing.T) {
 	defer release()
 	if _, _, err := s.resolve(ctx, vm); err != nil {
 		t.Errorf("it answers again: %v", err)
+	}
+}
+
+func TestWhatControlMeetsIsDiscoverysCauseIfTheAccountIsOne(t *testing.T) {
+	refused := fmt.Errorf("log in: %w", session.ErrRefused)
+	for name, own := range map[string]bool{"one account": false, "an account of its own": true} {
+		t.Run(name, func(t *testing.T) {
+			s, v := frail(t)
+			v.Inject(testvcenter.Freeze)
+			st := s.byName["lab"]
+			st.source.Doubt()
+			becomes(t, s, "degraded")
+			if own {
+				if err := s.vault.Set(pair.ControlAccount("lab"), vault.Secret{User: "ctl", Password: "x"}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.met(st, refused)
+			if got := s.status()[0].Problem; strings.Contains(got, "refuses the account") == own {
+				t.Errorf("got %q", got)
+			}
+		})
 	}
 }

@@ -146,7 +146,7 @@ func (s *sites) open(name string, conf VCenter, id wire.HostID) (*site, error) {
 	})
 	st.scope = newDelegation(st.source, s.kept)
 	if conf.Control {
-		o.Failed = func(error) { st.source.Doubt() }
+		o.Failed = func(err error) { s.met(st, err) }
 		o.Name, o.Refused = pair.ControlAccount(name), o.Refused+"-control"
 		o.Account = func() (session.Account, error) {
 			a, err := s.account(pair.ControlAccount(name))
@@ -164,6 +164,18 @@ func (s *sites) open(name string, conf VCenter, id wire.HostID) (*site, error) {
 		}
 	}
 	return st, nil
+}
+
+// met passes on to discovery what the session that acts has met. That its own account
+// is refused is nothing that discovery would meet.
+func (s *sites) met(st *site, err error) {
+	if errors.Is(err, session.ErrRefused) {
+		if _, own := s.vault.Get(pair.ControlAccount(st.name)); own == nil {
+			st.source.Doubt()
+			return
+		}
+	}
+	st.source.Told(err)
 }
 
 func (s *sites) account(name string) (session.Account, error) {

@@ -18,7 +18,12 @@ import (
 const sessionCookie = "vmware_soap_session"
 
 // login opens a session. The caller holds the gate.
-func (s *Session) login(ctx context.Context, part string) (*Login, error) {
+func (s *Session) login(ctx context.Context, part string) (_ *Login, err error) {
+	defer func() {
+		if s.opts.Failed != nil && errors.Is(err, ErrRefused) {
+			s.opts.Failed(err)
+		}
+	}()
 	a, err := s.opts.Account()
 	if err != nil {
 		return nil, fmt.Errorf("vCenter %s: %w: %w", s.opts.Name, ErrNoAccount, err)

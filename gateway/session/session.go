@@ -93,7 +93,8 @@ type Options struct {
 	// Zero: an hour.
 	RESTIdle time.Duration
 	// Failed is told of each request, also of the broker's, that vCenter does not
-	// answer. It must not block. Nil: nobody wants to know.
+	// answer or whose answer is not trusted, and of each login that it refuses. It
+	// must not block. Nil: nobody wants to know.
 	Failed func(error)
 	// Log may be nil.
 	Log *slog.Logger

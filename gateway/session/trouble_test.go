@@ -156,3 +156,27 @@ func TestASessionOfAnotherUserIsChanged(t *testing.T) {
 		t.Errorf("with another user: %v, %d sessions", err, v.Sessions())
 	}
 }
+
+func TestARefusedLoginIsTold(t *testing.T) {
+	for name, ask := range map[string]func(*Session) error{
+		"the shared session": func(s *Session) error { _, err := s.Client(t.Context()); return err },
+		"one of its own":     func(s *Session) error { _, err := s.Login(t.Context()); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := start(t)
+			v.SetPassword("another")
+			var told failures
+			o := pinned(v)
+			o.Failed = told.add
+			s := connect(t, o)
+			for tried := 1; tried <= 2; tried++ { // the second is not sent, and is refused all the same
+				if err := ask(s); !errors.Is(err, ErrRefused) || len(told.all) != tried || !errors.Is(told.all[tried-1], ErrRefused) {
+					t.Fatalf("try %d: %v, told %v", tried, err, told.all)
+				}
+			}
+			if n := v.Counts().Refused; n != 1 {
+				t.Errorf("the account was tried %d times", n)
+			}
+		})
+	}
+}

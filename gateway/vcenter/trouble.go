@@ -19,6 +19,7 @@ type trouble struct {
 	text    string
 	err     error
 	silence error // why vCenter does not answer; nil: it does
+	settled bool  // it is so for whoever asks, until somebody mends it
 }
 
 // Error is the words.
@@ -59,7 +60,7 @@ func (s *Source) explain(err error) *trouble {
 	at := s.address()
 	again := fmt.Sprintf("pf9-gateway pair %s --url https://%s", s.opts.Name, s.opts.Session.URL().Host)
 	say := func(format string, args ...any) *trouble {
-		return &trouble{text: fmt.Sprintf(format, args...), err: err}
+		return &trouble{text: fmt.Sprintf(format, args...), err: err, settled: settled(err)}
 	}
 	if other, ok := errors.AsType[*session.CertificateError](err); ok {
 		return say("%s shows another certificate: %v: %s", at, other, again)
@@ -88,6 +89,13 @@ func (s *Source) explain(err error) *trouble {
 		return unanswered
 	}
 	return say("%s: %v", at, err)
+}
+
+// settled says whether an error is of the certificate or the account.
+func settled(err error) bool {
+	_, other := errors.AsType[*session.CertificateError](err)
+	_, bad := errors.AsType[*tls.CertificateVerificationError](err)
+	return other || bad || errors.Is(err, session.ErrRefused)
 }
 
 // unanswered is why there was no answer, without what changes from try to try;

@@ -93,6 +93,7 @@ type Source struct {
 	time   timing
 	gate   chan struct{} // who watches holds its one place
 	doubts chan struct{} // has one when vCenter is to prove that it answers
+	news   chan struct{} // has one when whoever lists is to hear of another cause
 
 	// Of whoever holds the gate.
 	epoch uint64   // counts passes
@@ -114,7 +115,7 @@ func New(o Options) *Source {
 	}
 	return &Source{
 		opts: o, log: o.Log.With("vcenter", o.Name), store: newStore(o.Clusters), time: limits,
-		health: newHealth(), gate: make(chan struct{}, 1), doubts: make(chan struct{}, 1), drop: make(map[string]bool),
+		health: newHealth(), gate: make(chan struct{}, 1), doubts: make(chan struct{}, 1), news: make(chan struct{}, 1), drop: make(map[string]bool),
 	}
 }
 

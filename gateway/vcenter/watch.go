@@ -40,14 +40,24 @@ func (s *Source) Watch(ctx context.Context, changed func(...plugin.Key)) error {
 		}
 		tell(keys...)
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() { s.spread(ctx, changed) })
+	lost := 0 // passes since one that was worth while
 	for breaks := 0; ; breaks++ {
 		began := time.Now()
 		synced, err := s.cycle(ctx, changed)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if synced && time.Since(began) > s.time.healthy {
-			breaks = 0
+		if synced { // tries that cost nothing do not count
+			lost++
+			if time.Since(began) > s.time.healthy {
+				lost = 0
+			}
+			breaks = lost
 		}
 		s.broken(err, changed)
 		wait := s.retry(breaks, synced)
@@ -74,14 +84,12 @@ func (s *Source) retry(breaks int, synced bool) time.Duration {
 	return wait/2 + rand.N(wait/2+1)
 }
 
-// broken notes a break, and tells of it when it begins: a list then says why.
+// broken notes a break, and tells of it when it begins and when its cause turns out
+// to be another: a list then says why.
 func (s *Source) broken(err error, changed func(...plugin.Key)) {
 	why := s.explain(err)
-	turned, news := s.health.set(why)
-	if news {
+	if _, news := s.health.set(why); news {
 		s.log.Warn("vCenter cannot be followed, what was read last stays in force", "err", why)
-	}
-	if turned {
 		changed()
 	}
 }
