@@ -59,12 +59,12 @@ func TestAnOutageDoesNotMakeTheTriesAfterItRare(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	timing := quick
-	timing.healthy, timing.calm, timing.maxWait = time.Hour, time.Hour, 300
+	timing.healthy, timing.firstRetry, timing.calm, timing.maxWait = time.Hour, time.Minute, time.Hour, 300
 	timing.waitLimit = time.Hour
 	w := watch(t, v, Options{Session: s}, timing)
 	w.list()
 	v.Inject(testvcenter.Restart)
-	until(t, "many tries", func() bool { return failed.Load() > 20 })
+	until(t, "many tries", func() bool { return failed.Load() > 150 })
 	v.Clear()
 	w.list()
 	v.SetPassword("another")
