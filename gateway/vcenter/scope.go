@@ -136,9 +136,6 @@ func (v *view) server() *plugin.Resource {
 	if w := supported("vCenter", s.about.Version); w != "" {
 		spec.Warnings = append(spec.Warnings, w)
 	}
-	if len(spec.Warnings) > 0 {
-		spec.State = "degraded"
-	}
 	return &plugin.Resource{Key: v.serverKey(), Name: cut(s.url), Spec: spec}
 }
 

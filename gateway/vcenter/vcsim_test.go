@@ -252,6 +252,9 @@ func TestChosenClustersOnly(t *testing.T) {
 			if all := strings.Join(spec.Warnings, " "); !strings.Contains(all, `"nowhere" is not there`) || !strings.Contains(all, "vCenter 6.5.0 is not supported") {
 				t.Errorf("warnings %q", spec.Warnings)
 			}
+			if spec.State != "ok" {
+				t.Errorf("it is %s, and is followed: what there is to warn of is a warning", spec.State)
+			}
 		}
 	}
 	before := len(all)

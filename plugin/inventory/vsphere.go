@@ -71,7 +71,7 @@ var vsphere = []plugin.Kind{
 
 // VCenter is a vCenter server.
 type VCenter struct {
-	State       string   `json:"state"` // "ok", or "degraded" if there are warnings
+	State       string   `json:"state"` // "ok": it was followed; while it cannot be, its module is degraded and it is stale
 	URL         string   `json:"url"`
 	Product     string   `json:"product"` // "VMware vCenter Server"
 	Version     string   `json:"version"` // "8.0.3"
