@@ -92,6 +92,15 @@ func (c *collector) wait(ctx context.Context, client *vim25.Client, seconds int3
 	return set, seen(set)
 }
 
+// cancel ends a wait that vCenter may hold for nobody: it would take the next
+// changes.
+func (c *collector) cancel(ctx context.Context, client *vim25.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, c.limits.callLimit)
+	defer cancel()
+	_, err := methods.CancelWaitForUpdates(ctx, client, &types.CancelWaitForUpdates{This: c.ref})
+	return err
+}
+
 // seen is an error if something was not.
 func seen(set *types.UpdateSet) error {
 	if set == nil {

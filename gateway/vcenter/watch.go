@@ -253,6 +253,9 @@ func (p *pass) loop(ctx context.Context, c *collector, changed func(...plugin.Ke
 		waiting := p.waits.context(ctx)
 		set, err := c.wait(waiting, p.client, seconds)
 		if err != nil && waiting.Err() != nil && ctx.Err() == nil {
+			if err := c.cancel(ctx, p.client); err != nil {
+				return fmt.Errorf("follow %s anew: %w", c.name, err)
+			}
 			continue // by another connection, from the same version
 		}
 		if err != nil {

@@ -42,6 +42,8 @@ func (s *Server) answer(c *call) ([]byte, error) {
 		return nil, s.destroyCollector(c)
 	case "CreateFilter":
 		return s.createFilter(c)
+	case "CancelWaitForUpdates":
+		return nil, s.cancelWait(c)
 	case "WaitForUpdatesEx":
 		return s.waitForUpdates(c)
 	case "ContinueRetrievePropertiesEx":
@@ -114,6 +116,7 @@ type collector struct {
 	version int
 	before  string // the version before, after which last was answered
 	last    []byte
+	turn    int // of the wait that is under way
 }
 
 func (s *Server) createCollector(c *call) []byte {
@@ -193,6 +196,7 @@ func (s *Server) waitForUpdates(c *call) ([]byte, error) {
 	}
 	late := time.NewTimer(longest)
 	defer late.Stop()
+	turn := 0
 	for first := true; ; first = false {
 		s.mu.Lock()
 		if s.sessions[c.cookie] != c.session {
@@ -207,7 +211,15 @@ func (s *Server) waitForUpdates(c *call) ([]byte, error) {
 			s.mu.Unlock()
 			return nil, vimFault{&types.ManagedObjectNotFound{Obj: req.This}}
 		}
+		if first { // which ends the wait before
+			k.turn++
+			turn = k.turn
+			s.wake()
+		}
 		switch {
+		case k.turn != turn:
+			s.mu.Unlock()
+			return nil, vimFault{&types.RequestCanceled{}}
 		case !first || req.Version == k.current():
 		case k.last != nil && req.Version == k.before: // its answer was lost
 			again := k.last
@@ -237,6 +249,22 @@ func (s *Server) waitForUpdates(c *call) ([]byte, error) {
 			return nil, nil
 		}
 	}
+}
+
+func (s *Server) cancelWait(c *call) error {
+	var req types.CancelWaitForUpdates
+	if err := c.decode(&req); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := c.session.collectors[req.This.Value]
+	if k == nil {
+		return vimFault{&types.ManagedObjectNotFound{Obj: req.This}}
+	}
+	k.turn++
+	s.wake()
+	return nil
 }
 
 func (k *collector) current() string {
