@@ -43,7 +43,7 @@ func startBroker(name string, conf VCenter, acts *session.Session, scope delegat
 		return nil, err
 	}
 	o := vcproxy.Options{
-		Upstream: upstream(acts), Scope: scope, Stale: scope.stale, Hosts: known{scope.source},
+		Upstream: upstream(acts), Scope: scope, Stale: scope.stale, Explain: explain(scope.source), Hosts: known{scope.source},
 		AuditFile: filepath.Join(dir, name+".audit"), SwitchFile: filepath.Join(dir, name+".switch"), Log: log.With("vcenter", name),
 	}
 	var local *endpoint
@@ -114,6 +114,18 @@ func upstream(acts *session.Session) vcproxy.Upstream {
 				Logout:  func(context.Context) error { l.Logout(); return nil },
 			}, nil
 		},
+	}
+}
+
+// explain says to the broker's clients why vCenter is not there for them: what is
+// known of it, with the time since when, or what has just happened.
+func explain(source *vcenter.Source) func(error) error {
+	return func(err error) error {
+		seen := source.State()
+		if vcenter.Mendable(err) || seen.OK || seen.Reading || seen.Problem == nil {
+			return source.Explain(err)
+		}
+		return seen.Problem
 	}
 }
 

@@ -57,6 +57,13 @@ func silent(call context.Context, limit time.Duration, err error) error {
 // remedy.
 func (s *Source) Explain(err error) error { return s.explain(err) }
 
+// Mendable says whether an error, which may be of another session than the source's
+// own, is one that a person has to mend: waiting does not help.
+func Mendable(err error) bool {
+	_, changed := errors.AsType[*session.CertificateError](err)
+	return changed || errors.Is(err, session.ErrRefused) || errors.Is(err, session.ErrNoAccount)
+}
+
 // explain puts what has happened into words that stay the same as long as the
 // cause does.
 func (s *Source) explain(err error) *trouble {
