@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/openpf9/openpf9/agent/enroll"
 	"github.com/openpf9/openpf9/agent/localapi"
 	"github.com/openpf9/openpf9/internal/daemon"
+	"github.com/openpf9/openpf9/internal/discovery"
 	"github.com/openpf9/openpf9/internal/kindtable"
 )
 
@@ -109,10 +111,27 @@ func (c *command) checkAgent(ctx context.Context) Finding {
 	if err := c.fetch(ctx, "/v1/status", &st); err != nil {
 		return Finding{"agent", "bad", err.Error(), fmt.Sprintf("systemctl status %s; journalctl -u %[1]s", c.program.Name)}
 	}
-	if len(st.Problems) > 0 {
-		return Finding{"agent", "warning", strings.Join(st.Problems, "; "), ""}
+	if told := c.untold(&st); len(told) > 0 {
+		return Finding{"agent", "warning", strings.Join(told, "; "), ""}
 	}
 	return Finding{"agent", "ok", st.Line(), ""}
+}
+
+// untold are the problems of which the program's own checks do not tell.
+func (c *command) untold(st *localapi.Status) []string {
+	if c.program.Tells == nil {
+		return st.Problems
+	}
+	var troubled []string
+	for _, s := range st.Sources {
+		if s.State == discovery.Degraded || s.State == discovery.Failed {
+			troubled = append(troubled, s.Name)
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(st.Problems), func(problem string) bool {
+		source, _, _ := strings.Cut(problem, ": ")
+		return slices.Contains(troubled, source) && c.program.Tells(source, troubled)
+	})
 }
 
 // checkDU looks at the way to a deployment unit, step by step.
