@@ -70,7 +70,7 @@ func holds(b *strings.Builder, name string, p wire.Pairing) {
 		line("trusted", "certificates of the system's authorities")
 	}
 	line("account", cmp.Or(p.User, "the one that was set before"))
-	line("clusters", cmp.Or(strings.Join(p.Clusters, ", "), "all"))
+	line("clusters", cmp.Or(strings.Join(p.Clusters, ", "), "all, and the hosts that are in none"))
 	line("control", control(p))
 	switch {
 	case p.Broker == "":
@@ -146,6 +146,6 @@ func goOn(b *strings.Builder, r wire.PairingResult, next Next) {
 		line(next.Show, "shows how it is")
 	}
 	if next.Again != "" && r.Now.Address != "" && !r.Now.Control {
-		line(next.Again+" --control", "lets the deployment unit act in it")
+		line(next.Again+" --control", "lets the deployment unit act in it: operate, create, change and delete VMs")
 	}
 }
