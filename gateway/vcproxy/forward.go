@@ -95,6 +95,15 @@ func (b *Broker) broken(ctx context.Context, err error) error {
 	return b.explained("the gateway cannot reach vCenter", err)
 }
 
+// unreached is the same for a file, which a host may have; "": vCenter itself.
+func (b *Broker) unreached(ctx context.Context, host string, err error) error {
+	if host == "" || errors.Is(context.Cause(ctx), errSwitched) {
+		return b.broken(ctx, err)
+	}
+	b.log.Warn("exchange a file with a host", "host", host, "err", err)
+	return fmt.Errorf("the gateway cannot reach the host %s: %s", host, netcause.Words(err))
+}
+
 // explained is what clients read of why vCenter, or the login there, is not there for
 // them. Nothing of it is the password: who tries logs in by himself.
 func (b *Broker) explained(what string, err error) error {

@@ -15,8 +15,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/openpf9/openpf9/internal/netcause"
 )
 
 // A grant is leave to transfer one file, which a client got by a call.
@@ -406,13 +404,8 @@ func (b *Broker) transfer(ctx context.Context, w http.ResponseWriter, r *http.Re
 		return 0, err
 	}
 	resp, err := to.RoundTrip(req)
-	if err != nil && one.host != "" && !errors.Is(context.Cause(ctx), errSwitched) {
-		b.log.Warn("exchange a file with a host", "host", one.host, "err", err)
-		err = fmt.Errorf("the gateway cannot reach the host %s: %s", one.host, netcause.Words(err))
-	} else if err != nil {
-		err = b.broken(ctx, err)
-	}
 	if err != nil {
+		err = b.unreached(ctx, one.host, err)
 		http.Error(w, err.Error(), http.StatusBadGateway)
 		return body.n.Load(), err
 	}
