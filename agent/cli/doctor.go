@@ -48,7 +48,8 @@ func doctor(ctx context.Context, c *command) error {
 		return err
 	}
 	found = append(found, Finding{"configuration", "ok", c.config, ""})
-	found = append(found, c.checkIdentity(conf), checkDisk(conf), c.checkAgent(ctx))
+	agent, taken := c.checkAgent(ctx)
+	found = append(found, c.checkIdentity(conf, taken), checkDisk(conf), agent)
 	if c.program.Check != nil {
 		found = append(found, c.program.Check(ctx, c.call())...)
 	}
@@ -78,7 +79,9 @@ func doctor(ctx context.Context, c *command) error {
 	return err
 }
 
-func (c *command) checkIdentity(conf core.Config) Finding {
+// checkIdentity looks at the certificate, and whether the deployment unit takes it, as
+// the daemon has learnt.
+func (c *command) checkIdentity(conf core.Config, taken error) Finding {
 	id, err := enroll.Load(enroll.PathsUnder(conf.EtcDir))
 	if err != nil {
 		return Finding{"identity", "bad", err.Error(), "enrol this machine: " + c.program.Name + " enroll --du URL --token-file FILE"}
@@ -89,6 +92,8 @@ func (c *command) checkIdentity(conf core.Config) Finding {
 	cert := id.Certificate()
 	if left := time.Until(cert.NotAfter); left <= 0 {
 		return Finding{"identity", "bad", "the certificate expired at " + cert.NotAfter.Format(time.RFC3339), "enrol again with a join token made for it"}
+	} else if taken != nil {
+		return Finding{"identity", "bad", "the deployment unit does not take the certificate: " + taken.Error(), "if that is not intended, enrol again: " + c.program.Name + " enroll --du URL --token-file FILE"}
 	} else if left < 24*time.Hour {
 		return Finding{"identity", "warning", "the certificate expires at " + cert.NotAfter.Format(time.RFC3339), "it should have renewed itself; see the tunnel"}
 	}
@@ -106,15 +111,20 @@ func checkDisk(conf core.Config) Finding {
 	return Finding{"state directory", "ok", conf.StateDir, ""}
 }
 
-func (c *command) checkAgent(ctx context.Context) Finding {
+// checkAgent asks the daemon how it is. taken is why the deployment unit does not take
+// its certificate; nil: it does, or nobody knows.
+func (c *command) checkAgent(ctx context.Context) (f Finding, taken error) {
 	var st localapi.Status
 	if err := c.fetch(ctx, "/v1/status", &st); err != nil {
-		return Finding{"agent", "bad", err.Error(), fmt.Sprintf("systemctl status %s; journalctl -u %[1]s", c.program.Name)}
+		return Finding{"agent", "bad", err.Error(), fmt.Sprintf("systemctl status %s; journalctl -u %[1]s", c.program.Name)}, nil
+	}
+	if st.Tunnel.Refused != "" {
+		taken = errors.New(st.Tunnel.Refused)
 	}
 	if told := c.untold(&st); len(told) > 0 {
-		return Finding{"agent", "warning", strings.Join(told, "; "), ""}
+		return Finding{"agent", "warning", strings.Join(told, "; "), ""}, taken
 	}
-	return Finding{"agent", "ok", st.Line(), ""}
+	return Finding{"agent", "ok", st.Line(), ""}, taken
 }
 
 // untold are the problems of which the program's own checks do not tell.
