@@ -19,10 +19,10 @@ import (
 	"github.com/openpf9/openpf9/gateway/session"
 	"github.com/openpf9/openpf9/gateway/vcenter"
 	"github.com/openpf9/openpf9/gateway/vcproxy"
+	"github.com/openpf9/openpf9/internal/paired"
 )
 
 const (
-	brokerUser  = "openstack" // of programs on this machine
 	headerLimit = 10 * time.Second
 	idleLimit   = 10 * time.Minute
 )
@@ -30,7 +30,8 @@ const (
 // broker is the session broker before one vCenter while it is configured.
 type broker struct {
 	*vcproxy.Broker
-	problem error // why the endpoint for programs on this machine is not there
+	problem error  // why the endpoint for programs on this machine is not there
+	files   string // what programs on this machine need, but for the ending
 	stop    context.CancelFunc
 	wg      sync.WaitGroup
 }
@@ -42,7 +43,7 @@ func startBroker(name string, conf VCenter, acts *session.Session, scope delegat
 		return nil, err
 	}
 	o := vcproxy.Options{
-		Upstream: upstream(acts, scope.source), Scope: scope, Stale: scope.stale, Hosts: known{scope.source},
+		Upstream: upstream(acts, scope.source), Scope: scope, Stale: scope.stale, Explain: explain(scope.source), Hosts: known{scope.source},
 		AuditFile: filepath.Join(dir, name+".audit"), SwitchFile: filepath.Join(dir, name+".switch"), Log: log.With("vcenter", name),
 	}
 	var local *endpoint
@@ -52,14 +53,14 @@ func startBroker(name string, conf VCenter, acts *session.Session, scope delegat
 			return nil, fmt.Errorf("broker: %w", err)
 		}
 		o.Certificate = local.cert.Certificate[0]
-		o.Authenticate = vcproxy.LocalSecret(brokerUser, local.secret)
+		o.Authenticate = vcproxy.LocalSecret(paired.BrokerUser, local.secret)
 	}
 	made, err := vcproxy.New(o)
 	if err != nil {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	b := &broker{Broker: made, stop: stop}
+	b := &broker{Broker: made, files: filepath.Join(dir, name), stop: stop}
 	b.wg.Go(func() { _ = made.Run(ctx) })
 	if local == nil {
 		return b, nil
@@ -137,6 +138,18 @@ func (t whileAnswering) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	return t.RoundTripper.RoundTrip(r)
+}
+
+// explain says to the broker's clients why vCenter is not there for them: what is
+// known of it, with the time since when, or what has just happened.
+func explain(source *vcenter.Source) func(error) error {
+	return func(err error) error {
+		seen := source.State()
+		if vcenter.Mendable(err) || seen.OK || seen.Reading || seen.Problem == nil {
+			return source.Explain(err)
+		}
+		return seen.Problem
+	}
 }
 
 // delegation is what the customer delegated, to the broker's clients and for

@@ -9,6 +9,7 @@ import (
 
 	"github.com/openpf9/openpf9/gateway/actions"
 	"github.com/openpf9/openpf9/gateway/firstboot/status"
+	"github.com/openpf9/openpf9/gateway/vcenter"
 	"github.com/openpf9/openpf9/gateway/vcproxy"
 	"github.com/openpf9/openpf9/internal/httpapi"
 )
@@ -98,11 +99,17 @@ func (s *site) control() status.Control {
 			c.VMs++
 		case strings.HasSuffix(o.Type, "ComputeResource"):
 			c.Clusters = append(c.Clusters, o.Name)
+		case o.Type == "HostSystem" && s.standalone(&o):
+			c.Hosts = append(c.Hosts, o.Name)
 		}
 	}
 	c.Kept = s.scope.kept.in(s.source)
 	c.VMs -= len(c.Kept)
 	slices.Sort(c.Clusters)
+	slices.Sort(c.Hosts)
+	if c.Broker != "" {
+		c.BrokerSecret, c.BrokerCA = s.broker.files+".secret", s.broker.files+".crt"
+	}
 	var missing []string
 	for _, name := range s.conf.Clusters {
 		if !slices.Contains(c.Clusters, name) {
@@ -111,16 +118,25 @@ func (s *site) control() status.Control {
 	}
 	seen := s.source.State()
 	switch {
-	case !seen.OK && len(c.Clusters) == 0:
+	case !seen.OK:
 		c.Problem = cmp.Or(errorText(seen.Problem), "it is being looked at for the first time")
 	case len(missing) > 0:
 		c.Problem, c.Remedy = "it has no cluster of the name "+strings.Join(missing, ", "), s.delegate("--clusters NAMES")
-	case len(c.Clusters) == 0:
-		c.Problem = "it has no cluster"
+	case len(c.Clusters)+len(c.Hosts) == 0:
+		c.Problem = "it has neither a cluster nor a host"
 	case s.broker.problem != nil:
 		c.Problem = s.broker.problem.Error()
 	}
 	return c
+}
+
+// standalone says whether a host is in no cluster.
+func (s *site) standalone(host *vcenter.Object) bool {
+	if len(host.Within) == 0 {
+		return false
+	}
+	above, ok := s.source.Lookup(host.Within[0])
+	return ok && above.Type == "ComputeResource"
 }
 
 func errorText(err error) string {

@@ -3,14 +3,18 @@ package gateway
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/openpf9/openpf9/gateway/firstboot/status"
+	"github.com/openpf9/openpf9/internal/eventually"
 	"github.com/openpf9/openpf9/internal/httpapi"
+	"github.com/openpf9/openpf9/internal/vcsim"
 )
 
 // switches asks a gateway's API for a vCenter's control.
@@ -34,6 +38,9 @@ func TestControlTellsWhatIsDelegated(t *testing.T) {
 	if code != http.StatusOK || now.Mode != "open" || !slices.Equal(now.Clusters, []string{"DC0_C0"}) || now.VMs != 1 || now.Problem != "" || now.Remedy != "" {
 		t.Errorf("open: status %d, %+v", code, now)
 	}
+	if len(now.Hosts) != 0 || now.BrokerSecret != "" {
+		t.Errorf("it has a host or a broker that was not delegated: %+v", now)
+	}
 	if now, _, _ := switches(t, s, "POST", "/v1/vcenters/lab/control/off"); now.Mode != "off" {
 		t.Errorf("off: %+v", now)
 	}
@@ -48,6 +55,28 @@ func TestControlTellsWhatIsDelegated(t *testing.T) {
 			t.Errorf("%s: status %d, %q", path, code, message)
 		}
 	}
+}
+
+// Who delegates everything delegates hosts that are in no cluster, too; and what
+// cannot be done now is not promised.
+func TestControlTellsOfHostsInNoClusterAndOfOutages(t *testing.T) {
+	address := free(t)
+	s, conf, vc := labLike(t, vcsim.Options{Clusters: 1, Hosts: 2, Alone: 1, VMs: 1}, func(c *VCenter) { c.Broker = address })
+	path := filepath.Join(conf.StateDir, "brokers/lab")
+	now, _, _ := switches(t, s, "GET", "/v1/vcenters/lab/control")
+	if !slices.Equal(now.Clusters, []string{"DC0_C0"}) || !slices.Equal(now.Hosts, []string{"DC0_H0"}) || now.VMs != 2 || now.Problem != "" {
+		t.Errorf("%+v", now)
+	}
+	if now.BrokerSecret != path+".secret" || now.BrokerCA != path+".crt" {
+		t.Errorf("the files for programs: %+v", now)
+	}
+	vc.Close()
+	eventually.Nil(t, func() error {
+		if now, _, _ = switches(t, s, "GET", "/v1/vcenters/lab/control"); !strings.HasPrefix(now.Problem, "stale since ") {
+			return fmt.Errorf("%+v", now)
+		}
+		return nil
+	})
 }
 
 func TestControlOfWhatIsNotThereTellsSo(t *testing.T) {

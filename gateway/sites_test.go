@@ -28,6 +28,7 @@ import (
 	"github.com/openpf9/openpf9/gateway/vault"
 	"github.com/openpf9/openpf9/gateway/vcproxy"
 	"github.com/openpf9/openpf9/internal/eventually"
+	"github.com/openpf9/openpf9/internal/paired"
 	"github.com/openpf9/openpf9/internal/vcsim"
 	"github.com/openpf9/openpf9/plugin"
 	"github.com/openpf9/openpf9/plugin/inventory"
@@ -51,7 +52,14 @@ func labWith(t *testing.T, change func(*VCenter)) (*sites, *vcsim.Server) {
 
 func labOf(t *testing.T, change func(*VCenter)) (*sites, Config, *vcsim.Server) {
 	t.Helper()
-	vc, err := vcsim.Start(vcsim.Options{Clusters: 2, Hosts: 1, VMs: 1, User: "pf9", Password: password})
+	return labLike(t, vcsim.Options{Clusters: 2, Hosts: 1, VMs: 1}, change)
+}
+
+// labLike is lab of a size.
+func labLike(t *testing.T, size vcsim.Options, change func(*VCenter)) (*sites, Config, *vcsim.Server) {
+	t.Helper()
+	size.User, size.Password = "pf9", password
+	vc, err := vcsim.Start(size)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +129,7 @@ func local(ctx context.Context, address, path string) (*govmomi.Client, error) {
 		return nil, err
 	}
 	c := &govmomi.Client{Client: vc, SessionManager: session.NewManager(vc)}
-	return c, c.Login(ctx, url.UserPassword(brokerUser, strings.TrimSpace(string(secret))))
+	return c, c.Login(ctx, url.UserPassword(paired.BrokerUser, strings.TrimSpace(string(secret))))
 }
 
 func TestBrokerOnTheAppliance(t *testing.T) {

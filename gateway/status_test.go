@@ -278,3 +278,36 @@ func TestANewPasswordIsProvedAtOnce(t *testing.T) {
 		t.Errorf("the session of the same user is another one: %+v", v)
 	}
 }
+
+// The account is unlocked, or vCenter gets its password: the same then is right, and
+// a pairing by it ends the wait at once.
+func TestPairingAgainEndsTheWaitForARefusedAccount(t *testing.T) {
+	s, v := frail(t)
+	st := s.byName["lab"]
+	v.SetPassword("another")
+	v.Inject(testvcenter.Terminate)
+	var why string
+	eventually.Nil(t, func() error {
+		if why = s.status()[0].Problem; !strings.Contains(why, "refuses the account") {
+			return errors.New(why)
+		}
+		return nil
+	})
+	for _, want := range []string{"stale since 20", ": " + st.conf.URL.Address() + ": vCenter refuses the account gw@vsphere.local: the user name", "pf9-gateway pair lab tries it again at once", "pf9-gateway pair lab --user gw@vsphere.local"} {
+		if !strings.Contains(why, want) {
+			t.Errorf("%q is not in %q", want, why)
+		}
+	}
+	if strings.Contains(why, "ServerFaultCode") || strings.Contains(why, "--url") || strings.Count(why, "refuses") != 1 {
+		t.Errorf("%q is doubled, raw or asks for too much", why)
+	}
+	v.SetPassword("secret")
+	if err := s.vault.Set("lab", vault.Secret{User: "gw@vsphere.local", Password: "secret"}); err != nil { // as pairing does after its login
+		t.Fatal(err)
+	}
+	s.configure(Config{VCenters: map[string]VCenter{"lab": st.conf}}, "8a6e0804-2bd0-4672-b79d-d97027f9071a")
+	becomes(t, s, "ok")
+	if n := v.Counts().Refused; n != 1 {
+		t.Errorf("the wrong password was tried %d times", n)
+	}
+}

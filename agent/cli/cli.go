@@ -31,6 +31,9 @@ type Program struct {
 	Load func(file string) (c core.Config, whole any, err error)
 	// Check looks for what may be wrong with what only this daemon has; nil: nothing.
 	Check func(ctx context.Context, c *Call) []Finding
+	// Tells says whether Check tells what is wrong with a source, with all that are in
+	// trouble, so that it is said once; nil: it does not.
+	Tells func(source string, troubled []string) bool
 	// NoStats says that the daemon has no hypervisor on its machine that could say
 	// what its VMs use: there is no command stats.
 	NoStats bool

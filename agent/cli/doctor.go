@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/openpf9/openpf9/agent/enroll"
 	"github.com/openpf9/openpf9/agent/localapi"
 	"github.com/openpf9/openpf9/internal/daemon"
+	"github.com/openpf9/openpf9/internal/discovery"
 	"github.com/openpf9/openpf9/internal/kindtable"
 )
 
@@ -46,7 +48,8 @@ func doctor(ctx context.Context, c *command) error {
 		return err
 	}
 	found = append(found, Finding{"configuration", "ok", c.config, ""})
-	found = append(found, c.checkIdentity(conf), checkDisk(conf), c.checkAgent(ctx))
+	agent, taken := c.checkAgent(ctx)
+	found = append(found, c.checkIdentity(conf, taken), checkDisk(conf), agent)
 	if c.program.Check != nil {
 		found = append(found, c.program.Check(ctx, c.call())...)
 	}
@@ -76,7 +79,9 @@ func doctor(ctx context.Context, c *command) error {
 	return err
 }
 
-func (c *command) checkIdentity(conf core.Config) Finding {
+// checkIdentity looks at the certificate, and whether the deployment unit takes it, as
+// the daemon has learnt.
+func (c *command) checkIdentity(conf core.Config, taken error) Finding {
 	id, err := enroll.Load(enroll.PathsUnder(conf.EtcDir))
 	if err != nil {
 		return Finding{"identity", "bad", err.Error(), "enrol this machine: " + c.program.Name + " enroll --du URL --token-file FILE"}
@@ -87,6 +92,8 @@ func (c *command) checkIdentity(conf core.Config) Finding {
 	cert := id.Certificate()
 	if left := time.Until(cert.NotAfter); left <= 0 {
 		return Finding{"identity", "bad", "the certificate expired at " + cert.NotAfter.Format(time.RFC3339), "enrol again with a join token made for it"}
+	} else if taken != nil {
+		return Finding{"identity", "bad", "the deployment unit does not take the certificate: " + taken.Error(), "if that is not intended, enrol again: " + c.program.Name + " enroll --du URL --token-file FILE"}
 	} else if left < 24*time.Hour {
 		return Finding{"identity", "warning", "the certificate expires at " + cert.NotAfter.Format(time.RFC3339), "it should have renewed itself; see the tunnel"}
 	}
@@ -104,15 +111,37 @@ func checkDisk(conf core.Config) Finding {
 	return Finding{"state directory", "ok", conf.StateDir, ""}
 }
 
-func (c *command) checkAgent(ctx context.Context) Finding {
+// checkAgent asks the daemon how it is. taken is why the deployment unit does not take
+// its certificate; nil: it does, or nobody knows.
+func (c *command) checkAgent(ctx context.Context) (f Finding, taken error) {
 	var st localapi.Status
 	if err := c.fetch(ctx, "/v1/status", &st); err != nil {
-		return Finding{"agent", "bad", err.Error(), fmt.Sprintf("systemctl status %s; journalctl -u %[1]s", c.program.Name)}
+		return Finding{"agent", "bad", err.Error(), fmt.Sprintf("systemctl status %s; journalctl -u %[1]s", c.program.Name)}, nil
 	}
-	if len(st.Problems) > 0 {
-		return Finding{"agent", "warning", strings.Join(st.Problems, "; "), ""}
+	if st.Tunnel.Refused != "" {
+		taken = errors.New(st.Tunnel.Refused)
 	}
-	return Finding{"agent", "ok", st.Line(), ""}
+	if told := c.untold(&st); len(told) > 0 {
+		return Finding{"agent", "warning", strings.Join(told, "; "), ""}, taken
+	}
+	return Finding{"agent", "ok", st.Line(), ""}, taken
+}
+
+// untold are the problems of which the program's own checks do not tell.
+func (c *command) untold(st *localapi.Status) []string {
+	if c.program.Tells == nil {
+		return st.Problems
+	}
+	var troubled []string
+	for _, s := range st.Sources {
+		if s.State == discovery.Degraded || s.State == discovery.Failed {
+			troubled = append(troubled, s.Name)
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(st.Problems), func(problem string) bool {
+		source, _, _ := strings.Cut(problem, ": ")
+		return slices.Contains(troubled, source) && c.program.Tells(source, troubled)
+	})
 }
 
 // checkDU looks at the way to a deployment unit, step by step.

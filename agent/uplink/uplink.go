@@ -102,6 +102,7 @@ type State struct {
 	RTT       string    `json:"rtt,omitempty"`
 	Synced    time.Time `json:"synced,omitzero"` // last agreed with the deployment unit
 	Problem   string    `json:"problem,omitempty"`
+	Refused   string    `json:"refused,omitempty"` // why the deployment unit does not take this machine's certificate
 	Unsent    uint64    `json:"unsent_events"`
 }
 
@@ -118,11 +119,20 @@ func (u *Uplink) State() State {
 			st.Problem = u.err.Error()
 		}
 	} else if err := u.o.Keeper.Err(); err != nil {
-		st.Problem = err.Error()
+		st.Problem, st.Refused = err.Error(), refusal(err)
 	} else {
 		st.Problem = "connecting"
 	}
 	return st
+}
+
+// refusal is why the deployment unit does not take the certificate; empty: that is
+// not why there is no tunnel.
+func refusal(err error) string {
+	if e, ok := errors.AsType[*tunnel.StatusError](err); ok && e.Code == http.StatusForbidden {
+		return e.Message
+	}
+	return ""
 }
 
 // Stranded says whether the tunnel is from an address that the machine has no more:

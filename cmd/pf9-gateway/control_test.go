@@ -18,9 +18,24 @@ func TestControlSaysWhatItOpens(t *testing.T) {
 	}{
 		"not delegated": {status.Control{Remedy: delegate}, "none\n\nControl is not delegated: the deployment unit may only look.\nTo delegate: " + delegate + "\n"},
 		"open": {
-			status.Control{Mode: "open", Clusters: []string{"gold", "silver"}, VMs: 12, Kept: []string{"/dc/vm/gw (this gateway)"}, Broker: "127.0.0.1:8443"},
-			"open\n\nThe deployment unit may start, stop, suspend and snapshot VMs and open their consoles: 12 VMs of gold, silver.\nAt all else it may only look.\nNever delegated: /dc/vm/gw (this gateway).\n" +
-				"Programs on this machine reach the vCenter at 127.0.0.1:8443, with the same bounds.\n",
+			status.Control{Mode: "open", Clusters: []string{"gold", "silver"}, VMs: 12, Kept: []string{"/dc/vm/gw (this gateway)"}, Broker: "127.0.0.1:8443", BrokerSecret: "/b/east.secret", BrokerCA: "/b/east.crt"},
+			"open\n\nThe deployment unit may start, stop, restart, suspend and snapshot VMs and open their consoles. By its programs, such as OpenStack, it may also create, change and delete VMs and their files.\nDelegated: 12 VMs of gold, silver.\nAt all else it may only look.\nNever delegated: /dc/vm/gw (this gateway).\n" +
+				"Programs on this machine may the same, at 127.0.0.1:8443.\nThey log in as openstack, with the password in /b/east.secret, and trust /b/east.crt.\n",
+		},
+		"with hosts in no cluster": {
+			status.Control{Mode: "open", Clusters: []string{"gold"}, Hosts: []string{"esx1", "esx2"}, VMs: 9, Problem: "stale since then"},
+			"open\n\nThe deployment unit may start, stop, restart, suspend and snapshot VMs and open their consoles. By its programs, such as OpenStack, it may also create, change and delete VMs and their files.\nDelegated: 9 VMs of gold, and the hosts esx1, esx2, which are in no cluster.\nAt all else it may only look.\n" +
+				"Programs on this machine do not reach the vCenter: no broker is set.\nProblem: stale since then.\n",
+		},
+		"off with a broker": {
+			status.Control{Mode: "off", Hosts: []string{"esx1"}, VMs: 2, Broker: "127.0.0.1:8443", BrokerSecret: "/b/east.secret"},
+			"off\n\nNothing is done in the vCenter, and nobody reaches it through the gateway, until control is open.\n" +
+				"Delegated: 2 VMs of the host esx1, which is in no cluster.\nPrograms on this machine are refused at 127.0.0.1:8443 meanwhile.\n",
+		},
+		"read-only with a broker": {
+			status.Control{Mode: "read-only", Clusters: []string{"gold"}, VMs: 2, Broker: "127.0.0.1:8443", BrokerSecret: "s", BrokerCA: "c"},
+			"read-only\n\nNothing is done in the vCenter; who reaches it through the gateway may look.\nDelegated: 2 VMs of gold.\n" +
+				"Programs on this machine may only look, too, at 127.0.0.1:8443.\nThey log in as openstack, with the password in s, and trust c.\n",
 		},
 		"open to nothing": {
 			status.Control{Mode: "open", Problem: "it has no cluster of the name gold", Remedy: delegate},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,8 @@ import (
 	"github.com/openpf9/openpf9/gateway/firstboot/status"
 	"github.com/openpf9/openpf9/gateway/session"
 	"github.com/openpf9/openpf9/internal/discovery"
+	"github.com/openpf9/openpf9/internal/netcause"
+	"github.com/openpf9/openpf9/plugin/inventory"
 )
 
 const lookTime = 5 * time.Second // at one vCenter
@@ -31,15 +34,33 @@ func checkVCenters(ctx context.Context, c *cli.Call) []cli.Finding {
 	slices.SortFunc(all, func(a, b status.VCenter) int { return cmp.Compare(a.Name, b.Name) })
 	var found []cli.Finding
 	for _, v := range all {
+		var there, login cli.Finding
 		if v.Address != "" {
-			found = append(found, reach(ctx, v))
+			there = reach(ctx, v)
+			found = append(found, there)
 		}
-		if asked {
-			found = append(found, followed(v))
-			found = append(found, privileges(v)...)
+		if !asked {
+			continue
 		}
+		if login = followed(v); there.State == "bad" && login.State == "bad" { // of one cause
+			if f := &found[len(found)-1]; !v.StaleSince.IsZero() {
+				f.Text += "; what is known of it is of " + v.StaleSince.UTC().Format(time.RFC3339)
+			}
+		} else {
+			found = append(found, login)
+		}
+		found = append(found, privileges(v)...)
 	}
 	return found
+}
+
+// tellsOf says whether the checks of vCenters tell what is wrong with a source. Tags
+// are in trouble by themselves only while their vCenter is not.
+func tellsOf(source string, troubled []string) bool {
+	if name := inventory.VCenterName(source); name != "" {
+		return source == inventory.VCenterModule(name) || slices.Contains(troubled, inventory.VCenterModule(name))
+	}
+	return false
 }
 
 // configured returns what the configuration says of the vCenters, as far as this
@@ -65,16 +86,20 @@ func reach(ctx context.Context, v status.VCenter) cli.Finding {
 	certs, err := session.Probe(ctx, v.Address)
 	switch {
 	case err != nil:
-		f.Text = fmt.Sprintf("%s does not answer: %v", v.Address, cmp.Or(errors.Unwrap(err), err)) // the address is said
-		f.Remedy = fmt.Sprintf("see that vCenter runs, that DNS knows %s, and that outgoing TCP to its port %s is allowed", host, port)
+		f.Text = fmt.Sprintf("%s does not answer: %v", v.Address, netcause.Words(err))
+		f.Remedy = "see that vCenter runs"
+		if _, err := netip.ParseAddr(host); err != nil {
+			f.Remedy += ", that DNS knows " + host
+		}
+		f.Remedy += ", and that outgoing TCP to its port " + port + " is allowed"
 	case len(certs) == 0:
 		f.Text, f.Remedy = v.Address+" shows no certificate", "see that it is a vCenter"
 	case v.Pinned != "" && !strings.EqualFold(v.Pinned, session.Fingerprint(certs[0])):
 		f.Text = fmt.Sprintf("%s shows the certificate %s, and trusted is %s", v.Address, session.Fingerprint(certs[0]), v.Pinned)
-		f.Remedy = fmt.Sprintf("compare it with what vCenter itself shows; if it is right: pf9-gateway pair %s --url https://%s", v.Name, v.Address)
+		f.Remedy = fmt.Sprintf("compare it with what vCenter itself shows; if it is right: pf9-gateway pair %s --thumbprint %s", v.Name, session.Fingerprint(certs[0]))
 	case time.Now().After(certs[0].NotAfter):
 		f.State, f.Text = "warning", fmt.Sprintf("%s answers; its certificate ended at %s", v.Address, certs[0].NotAfter.UTC().Format(time.RFC3339))
-		f.Remedy = "renew it in vCenter, and accept the new one: pf9-gateway pair " + v.Name + " --url https://" + v.Address
+		f.Remedy = "renew it in vCenter, and trust the new one by its SHA-256: pf9-gateway pair " + v.Name + " --thumbprint SHA-256"
 	default:
 		if f.State, f.Text = "ok", v.Address+" answers"; v.Pinned != "" {
 			f.Text += ", with the trusted certificate"

@@ -41,17 +41,17 @@ func TestDoctorLooksAtEachVCenter(t *testing.T) {
 			},
 		},
 		"away": {
-			status.VCenter{Name: "lab", Address: gone, Pinned: pin, State: "degraded", Problem: "stale since then: it does not answer"},
+			status.VCenter{Name: "lab", Address: gone, Pinned: pin, State: "degraded", StaleSince: time.Unix(2e9, 0), Problem: "stale since then: it does not answer"},
 			map[string]cli.Finding{
-				"vCenter lab":       {State: "bad", Text: gone + " does not answer", Remedy: "its port " + port + " is allowed"},
-				"vCenter lab login": {State: "bad", Text: "stale since then"},
+				"vCenter lab":       {State: "bad", Text: gone + " does not answer: connection refused; what is known of it is of 2033-05-18T03:33:20Z", Remedy: "see that vCenter runs, and that outgoing TCP to its port " + port + " is allowed"},
+				"vCenter lab login": {}, // it is said once
 			},
 		},
 		"another certificate": {
 			status.VCenter{Name: "lab", Address: m.vcenter, Pinned: other, State: "failed", Problem: "another certificate"},
 			map[string]cli.Finding{
-				"vCenter lab":       {State: "bad", Text: "the certificate " + pin + ", and trusted is " + other, Remedy: "pf9-gateway pair lab --url https://" + m.vcenter},
-				"vCenter lab login": {State: "bad", Text: "another certificate"},
+				"vCenter lab":       {State: "bad", Text: "the certificate " + pin + ", and trusted is " + other, Remedy: "pf9-gateway pair lab --thumbprint " + pin},
+				"vCenter lab login": {},
 			},
 		},
 		"rights": {
@@ -88,6 +88,22 @@ func TestDoctorLooksAtEachVCenter(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestDoctorTellsOfASourceOnce(t *testing.T) {
+	for source, test := range map[string]struct {
+		troubled []string
+		want     bool
+	}{
+		"vcenter-lab": {[]string{"vcenter-lab"}, true},
+		"tags-lab":    {[]string{"tags-lab", "vcenter-lab"}, true},
+		"tags-west":   {[]string{"tags-west", "vcenter-lab"}, false},
+		"dns":         {[]string{"dns", "vcenter-lab"}, false},
+	} {
+		if got := tellsOf(source, test.troubled); got != test.want {
+			t.Errorf("%s of %v: %v", source, test.troubled, got)
+		}
 	}
 }
 

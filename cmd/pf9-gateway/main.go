@@ -30,7 +30,7 @@ func main() {
 
 func program(a *appliance) cli.Program {
 	return cli.Program{
-		Name: gateway.Program, Kind: pki.KindGateway, Run: run, Commands: a.commands(), Check: checkVCenters, NoStats: true,
+		Name: gateway.Program, Kind: pki.KindGateway, Run: run, Commands: a.commands(), Check: checkVCenters, Tells: tellsOf, NoStats: true,
 		Load: func(file string) (core.Config, any, error) {
 			c, err := load(file)
 			return c.Config, c, err

@@ -26,8 +26,9 @@ const pairUsage = `  pair NAME [--url URL]   make a vCenter known, or change wha
   unpair NAME             forget a vCenter and its accounts
   pairing-code            allow one pairing by pf9ctl, to who has the code it shows
   vcenters                the vCenters and how they are
-  control NAME [MODE]     show or switch how much the deployment unit may do in a
-                          vCenter where it may act: open, read-only or off, at once
+  control NAME [MODE]     show where in a vCenter the deployment unit and programs
+                          may act, what they may, and how these log in, or switch
+                          it, at once: open, read-only or off
 `
 
 // pairFlags are what pair is told.
@@ -42,11 +43,11 @@ func (p *pairFlags) add(fs *flag.FlagSet) {
 	fs.StringVar(&p.Thumbprint, "thumbprint", "", "SHA-256 of its certificate, which is then accepted without a question")
 	fs.StringVar(&p.User, "user", "", "account to look with; without it asked for or, without --url, as before")
 	fs.StringVar(&p.Files.Password, "password-file", "", "file with its password, for you alone to read, - for standard input; without it asked for or, without --url and --user, as before")
-	fs.Func("clusters", "names of the clusters to look at, with commas; empty for all; without it as before, or all", func(s string) error {
+	fs.Func("clusters", "names of the clusters to look at, with commas; empty for all and the hosts that are in none; without it as before, or all", func(s string) error {
 		p.Clusters = slices.DeleteFunc(strings.Split(s, ","), func(s string) bool { return s == "" })
 		return nil
 	})
-	fs.BoolFunc("control", "let the deployment unit act in these clusters; =false takes it back, deletes the account for it and shuts the broker; without it as before, or not", func(s string) error {
+	fs.BoolFunc("control", "let the deployment unit act there: operate VMs and, by the broker, create, change and delete them and their files; =false takes it back, deletes the account for it and shuts the broker; without it as before, or not", func(s string) error {
 		on := s == "true"
 		p.Control = &on
 		if s != "true" && s != "false" {

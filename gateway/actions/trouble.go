@@ -53,6 +53,13 @@ func (j *job) trouble(err error) (what, remedy string) {
 			"try again when it answers, which pf9-gateway vcenters shows on the appliance"
 	}
 	vcenter, words := j.vcenter(err), vimfault.Words(err)
+	if shown, ok := errors.AsType[*session.CertificateError](err); ok {
+		return fmt.Sprintf("%s shows the certificate %s, and pinned is %s", vcenter, shown.Shown, shown.Pinned),
+			"compare it on vCenter's own console and, if it is right, trust it on the appliance: " + shown.Remedy()
+	}
+	if refused, ok := errors.AsType[*session.RefusedError](err); ok {
+		return fmt.Sprintf("%s: %v", vcenter, refused), "on the appliance: " + refused.Remedy()
+	}
 	switch {
 	case vimfault.Has[types.InvalidLogin](err):
 		return vcenter + " does not let the gateway in: " + words, "set the right account on the appliance by pf9-gateway pair"
@@ -63,8 +70,7 @@ func (j *job) trouble(err error) (what, remedy string) {
 	case netcause.Is(err):
 		return fmt.Sprintf("%s cannot be reached (%s)", vcenter, netcause.Words(err)), "try again when it answers, which pf9-gateway vcenters shows on the appliance"
 	}
-	// What the session remembers of an earlier refusal is text.
-	return strings.ReplaceAll(err.Error(), "ServerFaultCode: ", ""), "try again when that is mended"
+	return err.Error(), "try again when that is mended"
 }
 
 // vcenter names the vCenter by the address that was called.

@@ -15,6 +15,7 @@ import (
 	"github.com/openpf9/openpf9/gateway/firstboot/pairing"
 	"github.com/openpf9/openpf9/gateway/pair"
 	"github.com/openpf9/openpf9/gateway/session"
+	"github.com/openpf9/openpf9/gateway/vault"
 	"github.com/openpf9/openpf9/internal/pki"
 	"github.com/openpf9/openpf9/internal/wire"
 )
@@ -211,7 +212,7 @@ func TestAFailedPairingIsInTheJournal(t *testing.T) {
 	good := s.request(t, v, "east")
 	for words, spoil := range map[string]func(*pairing.Request){
 		"refuses the account": func(r *pairing.Request) { r.Password = "typo-hush" },
-		"is not the pinned":   func(r *pairing.Request) { r.Thumbprint = strings.Repeat("ab", 32) },
+		"accepted was":        func(r *pairing.Request) { r.Thumbprint = strings.Repeat("ab", 32) },
 		"holds an account":    func(r *pairing.Request) { r.Address = "https://look:typo-hush@" + v.host },
 	} {
 		journal.Reset()
@@ -226,4 +227,24 @@ func TestAFailedPairingIsInTheJournal(t *testing.T) {
 			t.Errorf("the journal has a password: %s", line)
 		}
 	}
+}
+
+// It is the certificate's fault alone, not that of the account that was set before.
+func TestAChangedCertificateIsToldFromTheAccount(t *testing.T) {
+	v, s := start(t, "uuid-1", nil), gateway(t, nil)
+	r := s.request(t, v, "east")
+	s.pair(t, r)
+	old := strings.Repeat("AB:", 31) + "AB"
+	if err := os.WriteFile(pair.File(s.dir), []byte(strings.ReplaceAll(s.file(t), r.Thumbprint, old)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.Pair(t.Context(), pairing.Request{Name: "east"})
+	if err == nil || !strings.HasPrefix(err.Error(), "the certificate of 127.0.0.1 is not the pinned one: expected SHA-256 "+old) || !strings.Contains(err.Error(), "by --thumbprint "+r.Thumbprint+"; no account was sent") {
+		t.Errorf("another certificate: %v", err)
+	}
+	s.pair(t, pairing.Request{Name: "east", Thumbprint: r.Thumbprint})
+	if err := s.vault.Set("east", vault.Secret{User: r.User, Password: "typo-hush"}); err != nil {
+		t.Fatal(err)
+	}
+	s.refuses(t, pairing.Request{Name: "east"}, "the account that was set before: https://"+v.host+" refuses the account")
 }

@@ -8,8 +8,9 @@
 // of its instance: whoever answers at the address with a new certificate that
 // somebody accepted is refused if it says to be another one, before it is told an
 // account. That keeps people from mistakes; anybody can ask a vCenter for its UUID and
-// say the same, so that the certificate alone is a proof. A refused account is not
-// tried a second time, lest a directory lock it.
+// say the same, so that the certificate alone is a proof. A refused account is
+// tried a second time only for a person who pairs again, and no third time for a while,
+// lest a directory lock it.
 package pair
 
 import (

@@ -209,13 +209,24 @@ func TestARefusedAccountIsTriedOnce(t *testing.T) {
 	wrong := r
 	wrong.Password, wrong.ControlUser, wrong.ControlPassword = "typo", "act@vsphere.local", "secret-2"
 	s.refuses(t, wrong, "refuses the account look@vsphere.local: the user name or the password is wrong, or the account is locked")
-	s.refuses(t, wrong, "is not tried again before")
 	if got := v.took(); !slices.Equal(got, []string{"look@vsphere.local"}) {
 		t.Errorf("logins %q, want one, and none of the second account", got)
 	}
+	s.refuses(t, wrong, "within 15 minutes: 2). The password was tried twice, and is not tried again before") // it could have been unlocked
+	if got := v.took(); len(got) != 1 {
+		t.Errorf("logins %q of the person who pairs again, want one", got)
+	}
+	for range 3 {
+		s.refuses(t, wrong, "refused this password of look@vsphere.local twice")
+	}
+	if got := v.took(); len(got) != 0 {
+		t.Errorf("logins %q, want none more", got)
+	}
 	wrong.Password = "other typo"
-	s.refuses(t, wrong, "was tried once (refused tries of this account within 15 minutes: 2)")
+	s.refuses(t, wrong, "within 15 minutes: 3). Give the right one; if this one is right by now")
 	s.pair(t, r)
+	wrong.Password = "typo"
+	s.refuses(t, wrong, "within 15 minutes: 1).") // the right one was in between
 }
 
 func TestOnlyTheAcceptedCertificateIsToldAPassword(t *testing.T) {
@@ -223,9 +234,18 @@ func TestOnlyTheAcceptedCertificateIsToldAPassword(t *testing.T) {
 	r := s.request(t, v, "east")
 	r.Thumbprint = strings.Repeat("AB:", 31) + "AB"
 	right := s.request(t, v, "east").Thumbprint
-	for _, words := range []string{"expected SHA-256 " + r.Thumbprint, "seen " + right, "renewed, or somebody between", "--thumbprint " + right, "no account was sent"} {
+	for _, words := range []string{"shows the certificate with the SHA-256 " + right, "accepted was " + r.Thumbprint, "--thumbprint " + right, "no account was sent"} {
 		s.refuses(t, r, words)
 	}
+	s = gateway(t, func(o *pair.Options) {
+		o.Configured = func() (map[string]pair.VCenter, error) {
+			return map[string]pair.VCenter{"east": {URL: "https://" + v.host, Thumbprint: r.Thumbprint}}, nil
+		}
+	})
+	for _, words := range []string{"expected SHA-256 " + r.Thumbprint, "seen " + right, "renewed, or somebody between", "in the gateway's configuration; no account was sent"} {
+		s.refuses(t, pairing.Request{Name: "east", User: r.User, Password: r.Password}, words)
+	}
+	s = gateway(t, nil)
 	r.Thumbprint = ""
 	s.refuses(t, r, "thumbprint")
 	if got := v.took(); len(got) > 0 {

@@ -36,10 +36,16 @@ func (d *Daemon) looks(ctx context.Context, p *plan) (err error) {
 	if p.want.Control && !p.apart() {
 		needs = append(needs, privilege.Control()...)
 	}
-	if p.seen, err = d.login(ctx, p, p.look, needs); err != nil && p.keptLook {
+	if p.seen, err = d.login(ctx, p, p.look, needs); p.keptLook && ofAccount(err) {
 		err = fmt.Errorf("the account that was set before: %w", err)
 	}
 	return err
+}
+
+// ofAccount says whether it is the account that a pairing fails by.
+func ofAccount(err error) bool {
+	said, ok := errors.AsType[*httpapi.Error](err)
+	return ok && said.Status == http.StatusForbidden
 }
 
 // acts does the same with the account for control, if there is one.
@@ -55,7 +61,7 @@ func (d *Daemon) acts(ctx context.Context, p *plan) error {
 	}
 	seen, err := d.login(ctx, p, p.act, slices.Concat(privilege.Discovery(), privilege.Control()))
 	switch {
-	case err != nil && p.keptAct:
+	case p.keptAct && ofAccount(err):
 		return fmt.Errorf("the account for control that was set before: %w; or give another for control", err)
 	case err != nil:
 		return fmt.Errorf("the account for control: %w", err)
@@ -96,15 +102,16 @@ func (d *Daemon) login(ctx context.Context, p *plan, a session.Account, needs []
 		return visit{}, &httpapi.Error{Status: http.StatusForbidden, Message: d.refused.add(v.URL, a, time.Now())}
 	}
 	if err != nil {
-		return visit{}, plain(err, v.URL, a)
+		return visit{}, p.plain(err, a)
 	}
+	d.refused.forget(v.URL, a)
 	on, err := privilege.Find(ctx, l.Client, v.Clusters)
 	if err != nil {
-		return visit{}, plain(err, v.URL, a)
+		return visit{}, p.plain(err, a)
 	}
 	missing, err := privilege.Check(ctx, l.Client, l.User.Key, needs, on)
 	if err != nil {
-		return visit{}, plain(err, v.URL, a)
+		return visit{}, p.plain(err, a)
 	}
 	if len(on) == 1 && slices.ContainsFunc(missing, func(m privilege.Missing) bool { return m.Privilege == "System.Read" }) {
 		return visit{}, seesNothing(a)
@@ -118,12 +125,13 @@ func seesNothing(a session.Account) error {
 }
 
 // plain lets the person who pairs read in words of people what happened on the way.
-func plain(err error, url string, a session.Account) error {
+func (p *plan) plain(err error, a session.Account) error {
+	url := p.want.URL
 	if told, ok := errors.AsType[*httpapi.Error](err); ok {
 		return told
 	}
 	if c, ok := errors.AsType[*session.CertificateError](err); ok {
-		return httpapi.Errorf(http.StatusConflict, "%v, by --thumbprint %s; no account was sent", c, c.Shown)
+		return p.other(c)
 	}
 	if _, ok := session.Fault(err).(types.NoPermission); ok {
 		return seesNothing(a)
@@ -138,6 +146,19 @@ func plain(err error, url string, a session.Account) error {
 		return httpapi.Errorf(http.StatusBadGateway, "no connection to %s: %v: is the address right, and may the gateway reach it?", url, far.Err)
 	}
 	return &httpapi.Error{Status: http.StatusBadGateway, Message: strings.ReplaceAll(err.Error(), soapFault, "it answers: ")}
+}
+
+// other is that another certificate is shown than is trusted by now, or than the
+// person has accepted.
+func (p *plan) other(c *session.CertificateError) error {
+	switch {
+	case p.configured:
+		return httpapi.Errorf(http.StatusConflict, "%v, as the thumbprint in the gateway's configuration; no account was sent", c)
+	case p.old.URL == p.want.URL && p.old.Thumbprint == p.want.Thumbprint:
+		return httpapi.Errorf(http.StatusConflict, "%v, by --thumbprint %s; no account was sent", c, c.Shown)
+	}
+	return httpapi.Errorf(http.StatusConflict, "%s shows the certificate with the SHA-256 %s (issued by %s), and accepted was %s: compare it with what vCenter itself shows and, if it is right, give it by --thumbprint %[2]s; no account was sent",
+		p.want.URL, c.Shown, c.Issuer, c.Pinned)
 }
 
 // fold puts the objects of one privilege together.

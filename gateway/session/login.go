@@ -29,10 +29,10 @@ func (s *Session) login(ctx context.Context, part string) (_ *Login, err error) 
 		return nil, fmt.Errorf("vCenter %s: %w: %w", s.opts.Name, ErrNoAccount, err)
 	}
 	s.mu.Lock()
-	err = s.refused.check(a, s.now())
+	err = s.refused.check(s.opts.Name, a, s.now())
 	s.mu.Unlock()
 	if err != nil {
-		return nil, fmt.Errorf("vCenter %s: %w", s.opts.Name, err)
+		return nil, err
 	}
 	l, err := s.open(ctx, a, s.agent(part))
 	if err != nil {
@@ -63,11 +63,13 @@ func (s *Session) open(ctx context.Context, a Account, agent string) (*Login, er
 	l := &Login{Client: c, as: a.User, s: s, since: s.now()}
 	res, err := methods.Login(ctx, c, &types.Login{This: *c.ServiceContent.SessionManager, UserName: a.User, Password: a.Password})
 	if _, refused := fault(err).(types.InvalidLogin); refused {
+		at := s.now()
 		s.mu.Lock()
-		unkept := s.refused.set(a, s.now(), err)
+		unkept := s.refused.set(a, at, err)
 		s.mu.Unlock()
 		s.forgetful(unkept)
-		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
+		s.log.Warn("vCenter refuses the account", "vcenter", s.opts.Name, "user", a.User, "err", err)
+		return nil, &RefusedError{VCenter: s.opts.Name, User: a.User, Until: at.Add(refusedFor), Err: err}
 	}
 	if err != nil {
 		s.logout(l) // the session may be there though its answer was lost

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/openpf9/openpf9/internal/atomicfile"
@@ -77,12 +78,52 @@ func (r *refusal) clear() error {
 	return nil
 }
 
-// check is an error if the account is the refused one and it is too early.
-func (r *refusal) check(a Account, now time.Time) error {
+// check is a [RefusedError] if an account of a vCenter is the refused one and it is too
+// early. One that a person has set since is tried also if it is the same: it may be
+// unlocked, or vCenter may have got its password.
+func (r *refusal) check(vcenter string, a Account, now time.Time) error {
 	again := r.At.Add(refusedFor)
-	if r.At.IsZero() || !now.Before(again) || a.User != r.User || r.known && r.digest != r.sum(a) || !r.known && a.Set.After(r.At) {
+	if r.At.IsZero() || !now.Before(again) || a.User != r.User || r.known && r.digest != r.sum(a) || a.Set.After(r.At) {
 		return nil
 	}
-	return fmt.Errorf("%w %s (%s): it is not tried again before %s, lest the directory lock it: set the right password, or unlock it",
-		ErrRefused, a.User, r.Cause, again.UTC().Format(time.TimeOnly+" MST"))
+	return &RefusedError{VCenter: vcenter, User: a.User, Until: again}
+}
+
+// RefusedError says which account vCenter does not take. It is an [ErrRefused].
+type RefusedError struct {
+	VCenter string // our name for it; with "/control" of what acts
+	User    string
+	Until   time.Time // before which it is not tried again, unless a person sets it
+	Err     error     // vCenter's answer; nil: it was not asked again
+}
+
+// Error is the same for the first refusal and for the time after it.
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("%v %s: the user name or the password is wrong, or the account is locked or disabled; lest the directory lock it, it is not tried again before %s",
+		ErrRefused, e.User, e.Until.UTC().Format(time.TimeOnly+" MST"))
+}
+
+// Unwrap returns what the error is of.
+func (e *RefusedError) Unwrap() []error {
+	if e.Err == nil {
+		return []error{ErrRefused}
+	}
+	return []error{ErrRefused, e.Err}
+}
+
+// Remedy is what a person does about it.
+func (e *RefusedError) Remedy() string {
+	name, give := paired(e.VCenter), "--user "+quoted(e.User)
+	if name != e.VCenter { // who acts may be who looks, too
+		give += ", or --control-user if it is for control alone"
+	}
+	return fmt.Sprintf("once it is right in vCenter, pf9-gateway pair %s tries it again at once; for another password: pf9-gateway pair %[1]s %s", name, give)
+}
+
+// quoted is a user as a shell takes it: of a domain, it may have a backslash.
+func quoted(user string) string {
+	if strings.ContainsAny(user, "\\ $&") {
+		return "'" + user + "'"
+	}
+	return user
 }

@@ -64,7 +64,7 @@ func (s *Session) withREST(ctx context.Context, f func(context.Context, *rest.Cl
 	}
 	a, err := s.opts.Account()
 	if err == nil {
-		err = s.rest.refused.check(a, s.now())
+		err = s.rest.refused.check(s.opts.Name, a, s.now())
 	}
 	if err == nil {
 		err = s.loginREST(ctx, c, a, sent)

@@ -13,7 +13,7 @@
 //     session that counts as lost included; what could not be logged out is
 //     found at the next login by its user agent, and ended if we may.
 //   - Directories lock accounts after a few wrong passwords. A refused account is
-//     not tried again for 15 minutes, unless it has changed.
+//     not tried again for 15 minutes, unless it has changed or a person has set it again.
 //   - A path that swallows packets blocks a call for ever. Every call has a
 //     deadline.
 package session
@@ -140,7 +140,7 @@ func New(o Options) (*Session, error) {
 		o.RESTIdle = restIdle
 	}
 	seen := &lastSeen{}
-	transport, err := newTransport(u.Hostname(), o.Pin, o.CA, seen)
+	transport, err := newTransport(o.Name, u.Hostname(), o.Pin, o.CA, seen)
 	if err != nil {
 		return nil, fmt.Errorf("vCenter %s: %w", o.Name, err)
 	}

@@ -253,11 +253,11 @@ func TestARestartedGatewayEndsWhatItLeftBehind(t *testing.T) {
 func TestARefusedAccountIsTriedOnce(t *testing.T) {
 	v := start(t)
 	var password atomic.Value
-	password.Store("wrong")
-	now := time.Now()
+	password.Store("mistaken")
+	now, set := time.Now(), time.Time{}
 	o := pinned(v)
 	o.Account = func() (Account, error) {
-		return Account{User: "gw@vsphere.local", Password: password.Load().(string)}, nil
+		return Account{User: "gw@vsphere.local", Password: password.Load().(string), Set: set}, nil
 	}
 	s := connect(t, o)
 	s.now = func() time.Time { return now }
@@ -269,7 +269,7 @@ func TestARefusedAccountIsTriedOnce(t *testing.T) {
 		if _, err := s.Login(t.Context()); !errors.Is(err, ErrRefused) {
 			t.Fatalf("Login: %v", err)
 		}
-		if strings.Contains(err.Error(), "wrong") {
+		if strings.Contains(err.Error(), "mistaken") {
 			t.Errorf("the error shows the password: %v", err)
 		}
 	}
@@ -280,8 +280,13 @@ func TestARefusedAccountIsTriedOnce(t *testing.T) {
 	if _, err := s.Client(t.Context()); !errors.Is(err, ErrRefused) || v.Counts().PasswordsSeen != 2 {
 		t.Errorf("another password: %v, after %d tries", err, v.Counts().PasswordsSeen)
 	}
+	before, _ := s.Client(t.Context())
+	set = now.Add(time.Second) // a person has found it good
+	if _, err := s.Client(t.Context()); before != nil || err == nil || v.Counts().PasswordsSeen != 3 {
+		t.Errorf("the same, set again: %v, after %d tries", err, v.Counts().PasswordsSeen)
+	}
 	now = now.Add(15 * time.Minute)
-	if _, err := s.Client(t.Context()); err == nil || v.Counts().PasswordsSeen != 3 {
+	if _, err := s.Client(t.Context()); err == nil || v.Counts().PasswordsSeen != 4 {
 		t.Errorf("after a quarter of an hour: %v, after %d tries", err, v.Counts().PasswordsSeen)
 	}
 	password.Store("secret")

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -24,12 +25,13 @@ const (
 // CertificateError says that the server's certificate is not the pinned one.
 // Nothing was sent to the server, no account above all.
 type CertificateError struct {
-	Server string // its name in the configuration
-	Pinned string // SHA-256
-	Shown  string // SHA-256
-	Issuer string // of the shown one
-	From   time.Time
-	Until  time.Time
+	VCenter string // our name for it; empty: it is a host
+	Server  string // its name in the configuration
+	Pinned  string // SHA-256
+	Shown   string // SHA-256
+	Issuer  string // of the shown one
+	From    time.Time
+	Until   time.Time
 }
 
 // Error names both fingerprints, and what the difference may mean.
@@ -39,6 +41,21 @@ func (e *CertificateError) Error() string {
 		e.Server, e.Pinned, e.Shown, e.Issuer, e.From.UTC().Format(time.DateOnly), e.Until.UTC().Format(time.DateOnly))
 }
 
+// Remedy is what a person does about it, who has compared the certificate.
+func (e *CertificateError) Remedy() string { return pinBy(e.VCenter, e.Shown) }
+
+// pinBy is the command that trusts a certificate.
+func pinBy(vcenter, fingerprint string) string {
+	return fmt.Sprintf("pf9-gateway pair %s --thumbprint %s", paired(vcenter), fingerprint)
+}
+
+// paired is the name that a vCenter was paired under: a Session's may have a part
+// after it, such as "/control".
+func paired(name string) string {
+	name, _, _ = strings.Cut(name, "/")
+	return name
+}
+
 // Fingerprint is a certificate's SHA-256 as pins are written and shown.
 func Fingerprint(c *x509.Certificate) string { return pki.FingerprintOf(c).String() }
 
@@ -46,10 +63,10 @@ func Fingerprint(c *x509.Certificate) string { return pki.FingerprintOf(c).Strin
 // SHA-256 is pin and ca, in PEM, vouches for it; each may be empty, and if both
 // are, the system's authorities count. The broker uses it for ESXi hosts.
 func NewTransport(server, pin string, ca []byte) (*http.Transport, error) {
-	return newTransport(server, pin, ca, &lastSeen{})
+	return newTransport("", server, pin, ca, &lastSeen{})
 }
 
-func newTransport(server, pin string, ca []byte, seen *lastSeen) (*http.Transport, error) {
+func newTransport(name, server, pin string, ca []byte, seen *lastSeen) (*http.Transport, error) {
 	want, err := pki.ParseFingerprint(pin)
 	if err != nil {
 		return nil, fmt.Errorf("the pin: %w", err)
@@ -66,7 +83,7 @@ func newTransport(server, pin string, ca []byte, seen *lastSeen) (*http.Transpor
 		if len(st.PeerCertificates) == 0 {
 			return errors.New("the server shows no certificate")
 		}
-		return checkPin(server, want, st.PeerCertificates[0], seen)
+		return checkPin(name, server, want, st.PeerCertificates[0], seen)
 	}
 	dialer := &net.Dialer{
 		Timeout:         dialLimit,
@@ -81,14 +98,14 @@ func newTransport(server, pin string, ca []byte, seen *lastSeen) (*http.Transpor
 // none is the pin of whom the authorities alone vouch for.
 var none pki.Fingerprint
 
-func checkPin(server string, want pki.Fingerprint, leaf *x509.Certificate, seen *lastSeen) error {
+func checkPin(name, server string, want pki.Fingerprint, leaf *x509.Certificate, seen *lastSeen) error {
 	seen.set(leaf)
 	shown := pki.FingerprintOf(leaf)
 	if want == none || want == shown {
 		return nil
 	}
 	return &CertificateError{
-		Server: server, Pinned: want.String(), Shown: shown.String(),
+		VCenter: name, Server: server, Pinned: want.String(), Shown: shown.String(),
 		Issuer: leaf.Issuer.String(), From: leaf.NotBefore, Until: leaf.NotAfter,
 	}
 }

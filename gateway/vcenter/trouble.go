@@ -54,30 +54,42 @@ func silent(call context.Context, limit time.Duration, err error) error {
 	return err
 }
 
+// Explain puts an error of the way to vCenter, also of another session than the
+// source's own, into words for whoever has to mend it: the address, the cause and the
+// remedy.
+func (s *Source) Explain(err error) error { return s.explain(err) }
+
+// Mendable says whether an error, which may be of another session than the source's
+// own, is one that a person has to mend: waiting does not help.
+func Mendable(err error) bool {
+	_, changed := errors.AsType[*session.CertificateError](err)
+	return changed || errors.Is(err, session.ErrRefused) || errors.Is(err, session.ErrNoAccount)
+}
+
 // explain puts what has happened into words that stay the same as long as the
 // cause does.
 func (s *Source) explain(err error) *trouble {
 	at := s.address()
-	again := fmt.Sprintf("pf9-gateway pair %s --url https://%s", s.opts.Name, s.opts.Session.URL().Host)
 	say := func(format string, args ...any) *trouble {
 		return &trouble{text: fmt.Sprintf(format, args...), err: err, settled: settled(err)}
 	}
 	if other, ok := errors.AsType[*session.CertificateError](err); ok {
-		return say("%s shows another certificate: %v: %s", at, other, again)
+		return say("%s shows another certificate: %v: %s", at, other, other.Remedy())
 	}
 	if bad, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return say("%s shows a certificate that nobody vouches for: %v: compare and pin it: %s", at, bad.Err, again)
+		return say("%s shows a certificate that nobody vouches for: %v: compare it and, if it is right, pin it: pf9-gateway pair %s --thumbprint %s", at, bad.Err, s.opts.Name, first(bad))
 	}
 	if name, ok := errors.AsType[*net.DNSError](err); ok {
 		unfound := say("%s is not found: %v: see that this machine's DNS servers know the name", at, name)
 		unfound.silence = name
 		return unfound
 	}
+	if refused, ok := errors.AsType[*session.RefusedError](err); ok {
+		return say("%s: %v: %s", at, refused, refused.Remedy())
+	}
 	switch {
-	case errors.Is(err, session.ErrRefused):
-		return say("%s refuses the account: %v: give the right password: %s", at, err, again)
 	case errors.Is(err, session.ErrNoAccount):
-		return say("%s: %v: give one: %s", at, err, again)
+		return say("%s: %v: give one: pf9-gateway pair %s --user NAME", at, err, s.opts.Name)
 	case session.IsNotAuthenticated(err):
 		return say("%s has ended the session: the gateway logs in again by itself", at)
 	case errors.Is(err, errOtherUser):
@@ -96,6 +108,14 @@ func settled(err error) bool {
 	_, other := errors.AsType[*session.CertificateError](err)
 	_, bad := errors.AsType[*tls.CertificateVerificationError](err)
 	return other || bad || errors.Is(err, session.ErrRefused)
+}
+
+// first is the SHA-256 of the certificate that was shown.
+func first(bad *tls.CertificateVerificationError) string {
+	if len(bad.UnverifiedCertificates) == 0 {
+		return "SHA-256"
+	}
+	return session.Fingerprint(bad.UnverifiedCertificates[0])
 }
 
 // unanswered is why there was no answer, without what changes from try to try;

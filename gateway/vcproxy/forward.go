@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/openpf9/openpf9/internal/netcause"
 )
 
 // outgoing is what is sent to vCenter: nothing of it is the client's own bytes.
@@ -26,9 +28,6 @@ func (t *turn) outgoing() outgoing {
 	}
 	return outgoing{t.call, t.action, agent, t.opID()}
 }
-
-// errVCenter is what clients read of a broken way to vCenter.
-var errVCenter = errors.New("the gateway cannot reach vCenter; its log says why")
 
 // answerHead is how much of an answer is looked at for the signs of a dead
 // session.
@@ -93,7 +92,25 @@ func (b *Broker) broken(ctx context.Context, err error) error {
 		return cause
 	}
 	b.log.Warn("call vCenter", "err", err)
-	return errVCenter
+	return b.explained("the gateway cannot reach vCenter", err)
+}
+
+// unreached is the same for a file, which a host may have; "": vCenter itself.
+func (b *Broker) unreached(ctx context.Context, host string, err error) error {
+	if host == "" || errors.Is(context.Cause(ctx), errSwitched) {
+		return b.broken(ctx, err)
+	}
+	b.log.Warn("exchange a file with a host", "host", host, "err", err)
+	return fmt.Errorf("the gateway cannot reach the host %s: %s", host, netcause.Words(err))
+}
+
+// explained is what clients read of why vCenter, or the login there, is not there for
+// them. Nothing of it is the password: who tries logs in by himself.
+func (b *Broker) explained(what string, err error) error {
+	if b.opts.Explain != nil {
+		return fmt.Errorf("%s: %w", what, b.opts.Explain(err))
+	}
+	return fmt.Errorf("%s: %s", what, netcause.Words(err))
 }
 
 // send makes one request of the call.

@@ -139,7 +139,7 @@ func (b *Broker) upstream(ctx context.Context, s *session, stale int) (cookies [
 	login, err := b.login(ctx)
 	if err != nil {
 		b.log.Warn("log in to vCenter", "client", s.client, "err", err)
-		return nil, 0, errLogin
+		return nil, 0, b.explained("the gateway cannot log in to vCenter", err)
 	}
 	s.mu.Lock()
 	s.login = login // for end, if it waits for its turn already
@@ -174,9 +174,7 @@ func (b *Broker) logout(ctx context.Context, s *session, l Login) {
 
 var (
 	errEnded = errors.New("the session has ended")
-	// errLogin says nothing of why: that is in the gateway's log, for the
-	// customer.
-	errLogin = errors.New("the gateway cannot log in to vCenter; its log says why")
+	errLogin = errors.New("vCenter does not know the session that the gateway has just begun: try again")
 )
 
 // endTime bounds how long the end of a session waits for a login under way.

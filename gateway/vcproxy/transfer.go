@@ -405,7 +405,7 @@ func (b *Broker) transfer(ctx context.Context, w http.ResponseWriter, r *http.Re
 	}
 	resp, err := to.RoundTrip(req)
 	if err != nil {
-		err = b.broken(ctx, err)
+		err = b.unreached(ctx, one.host, err)
 		http.Error(w, err.Error(), http.StatusBadGateway)
 		return body.n.Load(), err
 	}

@@ -47,6 +47,9 @@ type Options struct {
 	// Stale says why Scope may not be as vCenter is now: nothing is changed then. Nil:
 	// it always is.
 	Stale func() error
+	// Explain puts an error of the way to vCenter into words for clients: where it is,
+	// what is wrong, since when. Nil: they read the cause alone.
+	Explain func(error) error
 	// Hosts are the hypervisor hosts that files may be exchanged with; nil: none.
 	Hosts Hosts
 	// HostTickets gives clients tickets to exchange files with hosts themselves. It

@@ -13,6 +13,9 @@ import (
 	"github.com/openpf9/openpf9/internal/wire"
 )
 
+// BrokerUser is whom programs on the gateway log in to a broker as.
+const BrokerUser = "openstack"
+
 // Next are the commands that go on from a pairing. Empty ones are not told.
 type Next struct {
 	Again string // pairs this vCenter again: "pf9-gateway pair west"
@@ -41,7 +44,7 @@ func Text(r wire.PairingResult, next Next) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s is paired: %s, instance %s\n\n", kindtable.Clean(r.As), kindtable.Clean(r.Name), kindtable.Clean(r.Instance))
 	if r.Now.Address != "" { // an older gateway does not say
-		holds(&b, r.Now)
+		holds(&b, r.As, r.Now)
 	}
 	switch {
 	case len(r.Changed) > 0:
@@ -54,7 +57,7 @@ func Text(r wire.PairingResult, next Next) string {
 	return b.String()
 }
 
-func holds(b *strings.Builder, p wire.Pairing) {
+func holds(b *strings.Builder, name string, p wire.Pairing) {
 	line := func(what, text string) { fmt.Fprintf(b, "  %-10s%s\n", what, kindtable.Clean(text)) }
 	line("address", p.Address)
 	switch {
@@ -67,7 +70,7 @@ func holds(b *strings.Builder, p wire.Pairing) {
 		line("trusted", "certificates of the system's authorities")
 	}
 	line("account", cmp.Or(p.User, "the one that was set before"))
-	line("clusters", cmp.Or(strings.Join(p.Clusters, ", "), "all"))
+	line("clusters", cmp.Or(strings.Join(p.Clusters, ", "), "all, and the hosts that are in none"))
 	line("control", control(p))
 	switch {
 	case p.Broker == "":
@@ -77,7 +80,8 @@ func holds(b *strings.Builder, p wire.Pairing) {
 	case p.BrokerProblem != "":
 		line("broker", p.Broker+", but: "+p.BrokerProblem)
 	default:
-		line("broker", p.Broker+" on the gateway")
+		line("broker", p.Broker+" on the gateway; who logs in as "+BrokerUser)
+		line("", "may act there: pf9-gateway control "+name+" shows the files for it")
 	}
 	b.WriteByte('\n')
 }
@@ -142,6 +146,6 @@ func goOn(b *strings.Builder, r wire.PairingResult, next Next) {
 		line(next.Show, "shows how it is")
 	}
 	if next.Again != "" && r.Now.Address != "" && !r.Now.Control {
-		line(next.Again+" --control", "lets the deployment unit act in it")
+		line(next.Again+" --control", "lets the deployment unit act in it: operate, create, change and delete VMs")
 	}
 }

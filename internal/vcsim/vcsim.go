@@ -19,7 +19,8 @@ import (
 // Options say how large the vCenter is, and what Login takes.
 type Options struct {
 	Clusters, Hosts int // hosts in each cluster
-	VMs             int // in each cluster
+	Alone           int // hosts in no cluster
+	VMs             int // in each cluster, and on each host that is in none
 	User, Password  string
 }
 
@@ -38,7 +39,7 @@ type Server struct {
 // takes some 40 ms for each VM.
 func Start(o Options) (*Server, error) {
 	m := simulator.VPX()
-	m.Host, m.Cluster, m.ClusterHost, m.Machine = 0, o.Clusters, o.Hosts, o.VMs
+	m.Host, m.Cluster, m.ClusterHost, m.Machine = o.Alone, o.Clusters, o.Hosts, o.VMs
 	m.ServiceContent.About.InstanceUuid = newUUID()
 	if err := m.Create(); err != nil {
 		m.Remove()
