@@ -63,7 +63,8 @@ func (s *Source) Explain(err error) error { return s.explain(err) }
 // own, is one that a person has to mend: waiting does not help.
 func Mendable(err error) bool {
 	_, changed := errors.AsType[*session.CertificateError](err)
-	return changed || errors.Is(err, session.ErrRefused) || errors.Is(err, session.ErrNoAccount)
+	_, unknown := errors.AsType[*tls.CertificateVerificationError](err)
+	return changed || unknown || errors.Is(err, session.ErrRefused) || errors.Is(err, session.ErrNoAccount)
 }
 
 // explain puts what has happened into words that stay the same as long as the
@@ -71,7 +72,7 @@ func Mendable(err error) bool {
 func (s *Source) explain(err error) *trouble {
 	at := s.address()
 	say := func(format string, args ...any) *trouble {
-		return &trouble{text: fmt.Sprintf(format, args...), err: err, settled: settled(err)}
+		return &trouble{text: fmt.Sprintf(format, args...), err: err, settled: Mendable(err)}
 	}
 	if other, ok := errors.AsType[*session.CertificateError](err); ok {
 		return say("%s shows another certificate: %v: %s", at, other, other.Remedy())
@@ -101,13 +102,6 @@ func (s *Source) explain(err error) *trouble {
 		return unanswered
 	}
 	return say("%s: %v", at, err)
-}
-
-// settled says whether an error is of the certificate or the account.
-func settled(err error) bool {
-	_, other := errors.AsType[*session.CertificateError](err)
-	_, bad := errors.AsType[*tls.CertificateVerificationError](err)
-	return other || bad || errors.Is(err, session.ErrRefused)
 }
 
 // first is the SHA-256 of the certificate that was shown.
