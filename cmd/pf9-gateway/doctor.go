@@ -42,7 +42,7 @@ func checkVCenters(ctx context.Context, c *cli.Call) []cli.Finding {
 		if !asked {
 			continue
 		}
-		if login = followed(v); there.State == "bad" && login.State == "bad" { // of one cause
+		if login = followed(v); there.State == "bad" && login.State == "bad" && !strings.Contains(v.Problem, "account") { // of one cause
 			if f := &found[len(found)-1]; !v.StaleSince.IsZero() {
 				f.Text += "; what is known of it is of " + v.StaleSince.UTC().Format(time.RFC3339)
 			}

@@ -168,7 +168,7 @@ func TestVMsOfAVCenterAreControlled(t *testing.T) {
 		{"vm snapshot list " + vms[0].Name, 0, "before", types.VirtualMachinePowerStatePoweredOn},
 		{"vm suspend " + vms[0].Name + " --host kvm", 0, "suspended", types.VirtualMachinePowerStateSuspended},
 		{"vm snapshot remove " + vms[0].Name + " after", 1, `it has "before"`, types.VirtualMachinePowerStateSuspended},
-		{"action list --host kvm", 0, "snapshot-create", types.VirtualMachinePowerStateSuspended},
+		{"action list --host kvm", 0, "snapshot create", types.VirtualMachinePowerStateSuspended},
 	} {
 		began := time.Now()
 		var out bytes.Buffer

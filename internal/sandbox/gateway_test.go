@@ -128,7 +128,7 @@ func TestGateway(t *testing.T) {
 		if cmd.ProcessState.ExitCode() != 1 {
 			t.Errorf("doctor: %v\n%s", err, out)
 		}
-		for _, want := range []string{"certificate until", "vc.example:443 does not answer: ", "no account to log in with", "pf9-gateway pair main --url https://vc.example", "2 checks are bad"} {
+		for _, want := range []string{"certificate until", "vc.example:443 does not answer: ", "no account to log in with", "pf9-gateway pair main --user NAME", "2 checks are bad"} {
 			if !strings.Contains(string(out), want) {
 				t.Errorf("%q is not in\n%s", want, out)
 			}
