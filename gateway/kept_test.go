@@ -16,11 +16,12 @@ import (
 	"github.com/vmware/govmomi"
 	"github.com/vmware/govmomi/find"
 	"github.com/vmware/govmomi/object"
-	"github.com/vmware/govmomi/session"
+	vsession "github.com/vmware/govmomi/session"
 	"github.com/vmware/govmomi/vim25"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 
+	"github.com/openpf9/openpf9/gateway/session"
 	"github.com/openpf9/openpf9/gateway/vcenter"
 	"github.com/openpf9/openpf9/internal/eventually"
 )
@@ -32,7 +33,7 @@ func operator(t *testing.T, s *sites) *govmomi.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &govmomi.Client{Client: vc, SessionManager: session.NewManager(vc)}
+	c := &govmomi.Client{Client: vc, SessionManager: vsession.NewManager(vc)}
 	if err := c.Login(t.Context(), url.UserPassword("pf9", password)); err != nil {
 		t.Fatal(err)
 	}
@@ -127,19 +128,35 @@ func set(ctx context.Context, vm *object.VirtualMachine, key, value string) erro
 // A template has no pool; its folder belongs to all clusters of the datacenter.
 func TestTemplatesOfOtherClustersAreNotDelegated(t *testing.T) {
 	address := free(t)
-	s, conf := lab(t, func(c *VCenter) { c.Broker, c.Clusters = address, []string{"DC0_C0"} })
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+	var vm *object.VirtualMachine
+	s, conf := lab(t, func(c *VCenter) {
+		c.Broker, c.Clusters = address, []string{"DC0_C0"}
+		before, err := session.New(session.Options{
+			URL: c.URL.String(), Pin: c.Thumbprint.String(),
+			Account: func() (session.Account, error) { return session.Account{User: "pf9", Password: password}, nil },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = before.Close() }()
+		client, err := before.Client(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Before anybody looks: the simulator reads what it marks without a lock.
+		vm = machine(t, &govmomi.Client{Client: client}, "DC0_C1_RP0_VM0")
+		task, err := vm.PowerOff(ctx)
+		if err := errors.Join(done(ctx, task, err), vm.MarkAsTemplate(ctx)); err != nil {
+			t.Fatal(err)
+		}
+	})
 	var c *govmomi.Client
 	eventually.Nil(t, func() (err error) {
 		c, err = local(ctx, address, filepath.Join(conf.StateDir, "brokers/lab"))
 		return err
 	})
-	vm := machine(t, operator(t, s), "DC0_C1_RP0_VM0")
-	task, err := vm.PowerOff(ctx)
-	if err := errors.Join(done(ctx, task, err), vm.MarkAsTemplate(ctx)); err != nil {
-		t.Fatal(err)
-	}
 	if o, ok := s.byName["lab"].source.Lookup(vm.Reference().Value); !ok || o.Listed {
 		t.Fatalf("the inventory has %+v", o)
 	}
