@@ -63,7 +63,7 @@ func (s *sites) watchPrivileges(ctx context.Context) {
 // account that has no session now is looked at when it has.
 func (s *sites) checkPrivileges(ctx context.Context, now time.Time) {
 	for _, st := range s.all() {
-		if !st.source.State().OK {
+		if !st.source.StaleSince().IsZero() {
 			continue
 		}
 		accounts := s.accountsOf(st)

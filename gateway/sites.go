@@ -188,7 +188,7 @@ func (s *sites) instance(uuid string) *site {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, st := range s.byName {
-		if uuid != "" && st.source.State().Instance == uuid {
+		if uuid != "" && st.source.Instance() == uuid {
 			return st
 		}
 	}
@@ -198,16 +198,13 @@ func (s *sites) instance(uuid string) *site {
 // unknown is why no vCenter of an instance UUID is found: a site may be it that
 // was not looked at since the start, so that nothing is known of its VMs.
 func (s *sites) unknown(uuid string) error {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	for _, name := range slices.Sorted(maps.Keys(s.byName)) {
-		st := s.byName[name]
+	for _, st := range s.all() {
 		seen := st.source.State()
 		if is := st.conf.InstanceUUID; seen.Instance != "" || is != "" && is != uuid {
 			continue
 		}
 		if seen.Problem == nil {
-			seen.Problem = fmt.Errorf("vCenter %s was not looked at yet since the gateway's start", name)
+			seen.Problem = fmt.Errorf("vCenter %s was not looked at yet since the gateway's start", st.name)
 		}
 		return &actions.AtError{Address: st.conf.URL.Host, Err: seen.Problem}
 	}
@@ -280,11 +277,9 @@ func (s *sites) permit(ref types.ManagedObjectReference) error {
 
 // controllable says why nothing may be done anywhere; nil: something may.
 func (s *sites) controllable() error {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
 	var off []string
-	for _, name := range slices.Sorted(maps.Keys(s.byName)) {
-		err := s.byName[name].controllable()
+	for _, st := range s.all() {
+		err := st.controllable()
 		if err == nil {
 			return nil
 		}

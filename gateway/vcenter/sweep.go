@@ -22,34 +22,21 @@ const (
 
 // sweep reads again, now and then, what changes without a notification.
 func (p *pass) sweep(ctx context.Context, changed func(...plugin.Key)) error {
-	tick := time.NewTicker(p.s.time.sweepEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
+	return every(ctx, p.s.time.sweepEvery, func() error {
 		for _, r := range []reading{{topology, traversal, slow, fewPerPage}, {volatile, traversalToVMs, slow, manyPerPage}} {
 			if err := p.reread(ctx, r, changed); err != nil {
 				return fmt.Errorf("read again what has no notification: %w", err)
 			}
 		}
 		p.s.opts.Session.Tidy(ctx)
-	}
+		return nil
+	})
 }
 
 // watchFilling reads often how full the datastores are, of which there is no
 // notification: one call, for all of them. That it fails once is no harm.
 func (p *pass) watchFilling(ctx context.Context, changed func(...plugin.Key)) error {
-	tick := time.NewTicker(p.s.time.fillsEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
+	return every(ctx, p.s.time.fillsEvery, func() error {
 		err := p.reread(ctx, reading{topology, traversalToStores, fills, manyPerPage}, changed)
 		if session.IsNotAuthenticated(err) {
 			return fmt.Errorf("read how full the datastores are: %w", err)
@@ -57,6 +44,23 @@ func (p *pass) watchFilling(ctx context.Context, changed func(...plugin.Key)) er
 		if err != nil {
 			p.s.log.Debug("how full the datastores are cannot be read", "err", err)
 			p.s.Doubt()
+		}
+		return nil
+	})
+}
+
+// every calls f again and again until it fails or ctx ends.
+func every(ctx context.Context, d time.Duration, f func() error) error {
+	tick := time.NewTicker(d)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		if err := f(); err != nil {
+			return err
 		}
 	}
 }

@@ -179,6 +179,9 @@ type State struct {
 	Instance string         // vCenter's instance UUID; empty: not known yet
 }
 
+// Instance is vCenter's instance UUID; empty: not known yet.
+func (s *Source) Instance() string { return s.store.instance() }
+
 // StaleSince is when what is known was true last; zero: it is true now.
 func (s *Source) StaleSince() time.Time {
 	if st := s.health.state(); !st.OK {

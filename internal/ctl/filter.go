@@ -66,6 +66,12 @@ func (f *filter) query(ctx context.Context, c *client.Client) (client.Filter, er
 	if f.cmd.Flags().Changed("invalid") {
 		q.Invalid = strconv.FormatBool(f.invalid)
 	}
+	return located(ctx, c, q, f.vcenter)
+}
+
+// located puts ids in the place of names: of the query's host, and of a vCenter;
+// empty: of any.
+func located(ctx context.Context, c *client.Client, q client.Filter, vcenter string) (client.Filter, error) {
 	if q.Host != "" {
 		h, err := c.Find(ctx, q.Host)
 		if err != nil {
@@ -73,8 +79,8 @@ func (f *filter) query(ctx context.Context, c *client.Client) (client.Filter, er
 		}
 		q.Host = string(h.ID)
 	}
-	if f.vcenter != "" {
-		return ofVCenter(ctx, c, q, f.vcenter)
+	if vcenter != "" {
+		return ofVCenter(ctx, c, q, vcenter)
 	}
 	return q, nil
 }

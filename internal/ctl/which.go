@@ -41,25 +41,9 @@ func whichOf(c *cobra.Command) (w which) {
 	return w
 }
 
-// query is what the flags ask for.
-func (w which) query(ctx context.Context, c *client.Client) (client.Filter, error) {
-	q := client.Filter{Cluster: w.cluster, Limit: 1000}
-	if w.host != "" {
-		h, err := c.Find(ctx, w.host)
-		if err != nil {
-			return q, err
-		}
-		q.Host = string(h.ID)
-	}
-	if w.vcenter != "" {
-		return ofVCenter(ctx, c, q, w.vcenter)
-	}
-	return q, nil
-}
-
 // findVM returns the one VM that has the id or else the name.
 func findVM(ctx context.Context, c *client.Client, name string, w which) (api.Resource, error) {
-	q, err := w.query(ctx, c)
+	q, err := located(ctx, c, client.Filter{Host: w.host, Cluster: w.cluster, Limit: 1000}, w.vcenter)
 	if err != nil {
 		return api.Resource{}, err
 	}
