@@ -266,13 +266,13 @@ func (s *sites) permit(ref types.ManagedObjectReference) error {
 	if err := st.scope.stale(); err != nil {
 		return actions.Denied(err.Error())
 	}
+	if st.scope.Contains(ref) {
+		return nil
+	}
 	if of := st.scope.bears(ref); of != "" {
 		return actions.Denied("the VM is that of " + of + ", which is never delegated")
 	}
-	if !st.scope.Contains(ref) {
-		return actions.Denied("the VM is outside of what was delegated to the deployment unit, or there is none")
-	}
-	return nil
+	return actions.Denied("the VM is outside of what was delegated to the deployment unit, or there is none")
 }
 
 // controllable says why nothing may be done anywhere; nil: something may.

@@ -66,8 +66,8 @@ func (x *Executor) carryOut(ctx context.Context, a *actions.Action) {
 		j.undone(err)
 		return
 	}
-	var sent delivery
-	call, release := context.WithTimeout(sent.watch(own), callLimit)
+	var sent netcause.Delivery
+	call, release := context.WithTimeout(sent.Watch(own), callLimit)
 	task, err := j.verb.start(call, j)
 	release()
 	switch {
@@ -79,7 +79,7 @@ func (x *Executor) carryOut(ctx context.Context, a *actions.Action) {
 		j.finish(ctx, own, true)
 	case vimfault.Is(err): // it was not done
 		j.refused(ctx, err)
-	case !sent.begun.Load():
+	case !sent.Begun():
 		j.undone(err)
 	default: // it may have been done
 		x.log.Warn("vCenter's answer was lost", "action", j.q.ID, "err", err)

@@ -1,12 +1,9 @@
 package actions
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net/http/httptrace"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/vmware/govmomi/vim25/types"
@@ -83,14 +80,4 @@ func (j *job) vcenter(err error) string {
 	}
 	instance, _, _ := strings.Cut(j.q.Target.ID, "/")
 	return "vCenter " + instance
-}
-
-// A delivery tells whether a request can have reached vCenter.
-type delivery struct{ begun atomic.Bool }
-
-// watch returns a context for the one request.
-func (d *delivery) watch(ctx context.Context) context.Context {
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { d.begun.Store(true) }, // right before the request is written to it
-	})
 }

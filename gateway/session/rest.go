@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
-	"sync/atomic"
 	"time"
 
 	"github.com/vmware/govmomi/vapi/rest"
 	"github.com/vmware/govmomi/vim25/soap"
+
+	"github.com/openpf9/openpf9/internal/netcause"
 )
 
 const (
@@ -84,7 +84,7 @@ func (s *Session) withREST(ctx context.Context, f func(context.Context, *rest.Cl
 func (s *Session) restClient() (*rest.Client, *lastRequest) {
 	sc := soap.NewClient(s.URL(), false)
 	sc.UserAgent = s.agent("discovery")
-	last := &lastRequest{next: replyLimit{s.transport}} // which checks the certificate
+	last := &lastRequest{next: replyLimit{s.transport}, sent: new(netcause.Delivery)} // which checks the certificate
 	c := &rest.Client{Client: sc.NewServiceClient(rest.Path, "")}
 	c.Client.Client.Transport = last
 	return c, last
@@ -106,7 +106,7 @@ func (s *Session) loginREST(ctx context.Context, c *rest.Client, a Account, last
 		_ = s.rest.refused.set(a, s.now(), err) // it has no file
 	case rest.IsStatusError(err, http.StatusNotFound):
 		return ErrNoREST
-	case last.sent.Load() && last.status < http.StatusMultipleChoices:
+	case last.sent.Begun() && last.status < http.StatusMultipleChoices:
 		s.rest.lost = s.now()
 	}
 	return fmt.Errorf("log in as %s: %w", a.User, err)
@@ -147,16 +147,14 @@ func (s *Session) leaveREST() {
 // connection, and the status of its answer; zero: there was none.
 type lastRequest struct {
 	next   http.RoundTripper
-	sent   atomic.Bool
+	sent   *netcause.Delivery
 	status int
 }
 
 // RoundTrip passes a request on.
 func (l *lastRequest) RoundTrip(r *http.Request) (*http.Response, error) {
-	l.sent.Store(false)
-	l.status = 0
-	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { l.sent.Store(true) }}
-	res, err := l.next.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))
+	l.sent, l.status = new(netcause.Delivery), 0
+	res, err := l.next.RoundTrip(r.WithContext(l.sent.Watch(r.Context())))
 	if err == nil {
 		l.status = res.StatusCode
 	}

@@ -13,12 +13,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"os"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/openpf9/openpf9/internal/api"
@@ -136,13 +134,10 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	var begun atomic.Bool
-	req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { begun.Store(true) }, // right before the request is written to it
-	}))
-	resp, err := c.http.Do(req)
+	var sent netcause.Delivery
+	resp, err := c.http.Do(req.WithContext(sent.Watch(ctx)))
 	switch {
-	case err != nil && !begun.Load():
+	case err != nil && !sent.Begun():
 		return nil, unsentError{explain(c.base.Host, err)}
 	case err != nil:
 		return nil, explain(c.base.Host, err)
